@@ -1,0 +1,52 @@
+using ZeroCopyDaemon.Net.Addresses;
+using ZeroCopyDaemon.Net.Devices;
+using ZeroCopyDaemon.Net.Tcp;
+
+namespace ZeroCopyDaemon.Net.Ip;
+
+/// <summary>What became of a segment handed to the IP layer.</summary>
+internal enum IpSendResult
+{
+    /// <summary>On the TX ring.</summary>
+    Sent,
+
+    /// <summary>No room on the TX ring; nothing was taken.</summary>
+    RingFull,
+
+    /// <summary>The next hop's MAC isn't known yet; ARP is under way, nothing was taken, <see cref="ITcpInput.OnNeighborResolved"/> or <see cref="ITcpInput.OnNeighborFailed"/> follows.</summary>
+    AwaitingNeighbor,
+
+    /// <summary>No route.</summary>
+    Unreachable,
+}
+
+/// <summary>What TCP needs from below.</summary>
+internal interface IIpOutput
+{
+    /// <summary>
+    /// Sends one segment; with <paramref name="mss"/> &gt; 0 a TSO super-segment (only if the device has TSO). Writes all headers; completes the checksum in software when the device has no TX checksum offload.
+    /// </summary>
+    IpSendResult SendTcp(in TcpHeaderToSend header, ReadOnlySpan<TxChunk> payload, int payloadLength, int mss, long nowUs);
+
+    /// <summary>True if the address is one of this host's.</summary>
+    bool IsLocal(IpAddress address);
+
+    /// <summary>The address to use as source towards a peer.</summary>
+    IpAddress SourceFor(IpAddress remote);
+}
+
+/// <summary>What the IP layer tells TCP. TCP takes over the segment's payload chain.</summary>
+internal interface ITcpInput
+{
+    void OnSegment(in TcpSegment segment, long nowUs);
+
+    void OnNeighborResolved(IpAddress nextHop, long nowUs);
+
+    /// <summary>Nobody answered ARP for this next hop.</summary>
+    void OnNeighborFailed(IpAddress nextHop, long nowUs);
+
+    /// <summary>
+    /// An ICMP error quoted one of our segments (RFC 792; quoted addresses as we sent it). Type and code as received; <paramref name="nextHopMtu"/> for "fragmentation needed", else 0.
+    /// </summary>
+    void OnIcmpError(IpEndpoint local, IpEndpoint remote, SeqNumber quotedSeq, byte type, byte code, int nextHopMtu, long nowUs);
+}

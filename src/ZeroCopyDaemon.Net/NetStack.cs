@@ -1,0 +1,79 @@
+using ZeroCopyDaemon.Memory.Counters;
+using ZeroCopyDaemon.Memory.Pages;
+using ZeroCopyDaemon.Net.Addresses;
+using ZeroCopyDaemon.Net.Devices;
+using ZeroCopyDaemon.Net.Tcp;
+
+namespace ZeroCopyDaemon.Net;
+
+/// <summary>
+/// A host's TCP/IP stack, sans-I/O: frames and times go in, frames and events come out. It keeps no clock, thread, socket, task or logger.
+/// <para>One thread drives it: <see cref="Receive"/> for every frame, then <see cref="Poll"/> (timers and output), then drain <see cref="TryTakeEvent"/>; again no later
+/// than <see cref="NextDeadlineUs"/>. All times are microseconds of one monotonic clock.</para>
+/// </summary>
+public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
+{
+    private static InvalidOperationException Stub => new("stub");
+
+    /// <param name="options">Addresses, limits, secret.</param>
+    /// <param name="pool">Where received payload lies. The stack becomes its <see cref="PagePool.ChargeSink"/>.</param>
+    /// <param name="device">Where frames go.</param>
+    public NetStack(NetStackOptions options, PagePool pool, IFrameDevice device)
+    {
+        Options = options;
+        Pool = pool;
+        Device = device;
+        RootBudget = new ReceiveBudget("pool", pool.Geometry.TotalBytes);
+    }
+
+    public NetStackOptions Options { get; }
+
+    public PagePool Pool { get; }
+
+    public IFrameDevice Device { get; }
+
+    /// <summary>The budget above all others; the host lowers its limit by what the NIC's rings need.</summary>
+    public ReceiveBudget RootBudget { get; }
+
+    /// <summary>When <see cref="Poll"/> must be called next, in microseconds; <see cref="long.MaxValue"/> = not before something happens.</summary>
+    public long NextDeadlineUs => throw Stub;
+
+    /// <summary>True if output waits for room on the TX ring or for <see cref="Poll"/> to be called.</summary>
+    public bool HasPendingOutput => throw Stub;
+
+    /// <summary>Connections alive (TIME-WAIT not counted).</summary>
+    public int ConnectionCount => throw Stub;
+
+    /// <summary>TIME-WAIT entries.</summary>
+    public int TimeWaitCount => throw Stub;
+
+    /// <inheritdoc/>
+    public void Receive(in RxFrame frame, long nowUs) => throw Stub;
+
+    /// <summary>Runs due timers, then transmits what may be sent until done or the TX ring is full. Returns the number of frames transmitted.</summary>
+    public int Poll(long nowUs) => throw Stub;
+
+    /// <summary>Takes the next event. Flags of one connection are gathered into one event, and no event is ever lost.</summary>
+    public bool TryTakeEvent(out TcpConnection connection, out TcpEvents events) => throw Stub;
+
+    /// <summary>
+    /// Opens a listener. <paramref name="backlog"/> bounds half-open connections and, separately, established ones that nobody accepted yet.
+    /// Throws <see cref="InvalidOperationException"/> if the endpoint is taken.
+    /// </summary>
+    public TcpListener Listen(IpEndpoint local, int backlog, ReceiveBudget? budget = null) => throw Stub;
+
+    /// <summary>Active open. <paramref name="local"/> with address Any = this host's, with port 0 = an ephemeral one (RFC 6056). Null when no port or slot is left.</summary>
+    public TcpConnection? Connect(IpEndpoint local, IpEndpoint remote, long nowUs, ReceiveBudget? budget = null) => throw Stub;
+
+    /// <summary>A live connection by id.</summary>
+    public bool TryGetConnection(int id, out TcpConnection connection) => throw Stub;
+
+    /// <summary>All live connections, for the inspector. Allocates.</summary>
+    public IEnumerable<TcpConnection> Connections => throw Stub;
+
+    /// <inheritdoc/>
+    public void Uncharge(int connection, int bytes) => throw Stub;
+
+    /// <inheritdoc/>
+    public void VisitCounters(ICounterVisitor visitor) => throw Stub;
+}
