@@ -1,3 +1,4 @@
+using CsCheck;
 using ZeroCopyDaemon.Memory;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net.Devices;
@@ -211,6 +212,80 @@ public sealed class NicDriverTests
 
         Assert.Equal(0, bench.Counter("nic.rx_out_of_buffer"));
     }
+
+    [Fact]
+    public void A_paused_sender_goes_on_once_the_pool_has_pages_again_although_nothing_more_comes_in()
+    {
+        using var bench = new NicBench(NicBench.Small() with { RxRingSize = 16, Mtu = 9000, PauseFrames = true }, pages: 20, pageSize: 2048) { Hold = true };
+        for (int i = 0; i < 12; i++)
+        {
+            Assert.False(bench.Nic.RxPaused);
+            Assert.True(bench.Feed(NicFrames.TcpFrame([1])));
+        }
+
+        // The longest frame takes 5 pages: paused below 5 posted ones, until there are 10, which is more than half of the ring.
+        Assert.True(bench.Nic.RxPaused);
+        bench.Poll();
+        bench.Pool.ReleaseChain(bench.Held[^1]);
+        bench.Held.RemoveAt(bench.Held.Count - 1);
+        bench.Poll();
+        Assert.Equal((9, true, false), (bench.Pool.PostedPages, bench.Nic.RxPaused, bench.Driver.NeedsPoll(0)));
+        bench.ReleaseHeld();
+        Assert.True(bench.Driver.NeedsPoll(0));
+        bench.Poll();
+        Assert.False(bench.Nic.RxPaused);
+    }
+
+    [Theory]
+    [InlineData(Placement.None)]
+    [InlineData(Placement.Split)]
+    public void Whatever_happens_no_page_is_lost_and_every_frame_is_accounted_for(Placement placement) =>
+        Gen.Select(Gen.Int[0, 9], Gen.Int[0, 8946]).Array[0, 300].Sample(
+            steps =>
+            {
+                NicOptions options = NicBench.Small(placement) with { RxRingSize = 16, RxQueues = 2, Mtu = 9000, RxUsecs = 3, RxFrames = 5, PauseFrames = true };
+                using var bench = new NicBench(options, pages: 44, pageSize: 2048, fragments: 30);
+                long now = 0, offered = 0, accepted = 0;
+                foreach ((int action, int value) in steps)
+                {
+                    now += value % 3;
+                    switch (action)
+                    {
+                        case <= 4:
+                            offered++;
+                            accepted += bench.Feed(NicFrames.TcpFrame(new byte[value], sourcePort: (ushort)value), nowUs: now) ? 1 : 0;
+                            break;
+                        case <= 6:
+                            bench.Poll(now, budget: 1 + (value % 7));
+                            break;
+                        case 7:
+                            bench.Hold = value % 2 == 0;
+                            break;
+                        case 8:
+                            bench.ReleaseHeld();
+                            break;
+                        default:
+                            bench.Nic.LinkUp = value % 4 != 0;
+                            break;
+                    }
+
+                    bench.Pool.CheckInvariants();
+                }
+
+                while (bench.Nic.NextInterruptUs != long.MaxValue || bench.Driver.NeedsPoll(now))
+                {
+                    bench.Poll(now++);
+                }
+
+                Assert.Equal(accepted, bench.Received.Count + bench.Counter("nic.rx_fragments_exhausted"));
+                Assert.Equal(offered, accepted + bench.Counter("nic.rx_out_of_buffer") + bench.Counter("nic.rx_missed_errors") + bench.Counter("nic.rx_carrier_errors"));
+                bench.ReleaseHeld();
+                bench.Poll(now);
+                bench.Poll(now);
+                bench.Pool.CheckInvariants();
+                Assert.Equal((0, 44), (bench.Pool.PagesInUse, bench.Pool.FreePages + bench.Pool.PostedPages));
+            },
+            iter: 300);
 
     [Fact]
     public void Without_pause_frames_the_sender_is_never_held_back()
