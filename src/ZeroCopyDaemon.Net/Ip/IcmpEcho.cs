@@ -36,7 +36,16 @@ internal sealed class IcmpEcho(PagePool pool, Ipv4Output output, IFrameDevice de
         ReleaseCompleted(nowUs);
         int chain = request.Payload;
         FragmentChain.TrimFront(pool, ref chain, IcmpHeader.Length - request.Head.Length);
-        DropReason? reason = _count == MaxHeld ? DropReason.FULL_RING : Send(request, icmp, chain, nowUs);
+        DropReason? reason = DropReason.FULL_RING;
+        if (_count < MaxHeld)
+        {
+            reason = Send(request, icmp, chain, nowUs);
+        }
+        else
+        {
+            pool.ReleaseChain(chain);
+        }
+
         if (reason is null)
         {
             counters.IcmpOutMsgs++;
