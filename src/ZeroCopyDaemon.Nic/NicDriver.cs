@@ -179,8 +179,9 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         visitor.Counter("rx.payload_page_bytes", _payloadPageBytes);
     }
 
-    // A few missing pages are no reason for an extra poll: the queue's next one brings them.
-    private bool LacksPages(RxQueue queue) => queue.PagesHeld < queue.Pages.Capacity / 2 && _pool.FreePages > 0;
+    // A few missing pages are no reason for an extra poll: the queue's next one brings them. But a sender that is paused causes no next one.
+    private bool LacksPages(RxQueue queue) =>
+        _pool.FreePages > 0 && queue.PagesHeld < queue.Pages.Capacity && (queue.RunsLow || queue.PagesHeld < queue.Pages.Capacity / 2);
 
     private int PollQueue(RxQueue queue, long nowUs, int budget, IFrameReceiver receiver)
     {
@@ -228,6 +229,7 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         int head = PagePool.NoFragment;
         int tail = PagePool.NoFragment;
         int payloadLength = 0;
+        int payloadPages = 0;
         bool complete = true;
         while (true)
         {
@@ -243,7 +245,7 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
                 skip = 0;
                 if ((completion.Flags & RxCompletionFlags.PageFinished) != 0)
                 {
-                    _payloadPageBytes += length > 0 ? _pool.Geometry.PageSize : 0;
+                    payloadPages += length > 0 ? 1 : 0;
                     if (completion.Buffer != headerPage)
                     {
                         EndPosting(queue, completion.Buffer);
@@ -264,6 +266,7 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
             if (complete)
             {
                 _payloadBytes += payloadLength;
+                _payloadPageBytes += (long)payloadPages * _pool.Geometry.PageSize;
                 receiver.Receive(new RxFrame(headers, head, payloadLength, completion.Checksum, completion.RssHash), nowUs);
             }
             else

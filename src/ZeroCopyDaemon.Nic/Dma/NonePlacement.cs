@@ -9,14 +9,14 @@ internal sealed class NonePlacement(PoolGeometry geometry) : DmaPlacement(geomet
     public override DmaResult Place(RxQueue queue, ref IncomingFrame frame)
     {
         int pages = PagesFor(frame.Length);
-        if (queue.Completions.Free < pages)
-        {
-            return DmaResult.CompletionQueueFull;
-        }
-
         if (queue.Pages.Count < pages)
         {
             return DmaResult.OutOfBuffers;
+        }
+
+        if (queue.Completions.Free < pages)
+        {
+            return DmaResult.CompletionQueueFull;
         }
 
         ScatterAndComplete(queue, ref frame, written: 0);

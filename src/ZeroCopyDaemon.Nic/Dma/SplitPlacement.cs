@@ -9,14 +9,14 @@ internal sealed unsafe class SplitPlacement(PoolGeometry geometry) : DmaPlacemen
     public override DmaResult Place(RxQueue queue, ref IncomingFrame frame)
     {
         int pages = PagesFor(frame.Length - frame.HeaderLength);
-        if (queue.Completions.Free < pages + 1)
-        {
-            return DmaResult.CompletionQueueFull;
-        }
-
         if (queue.Pages.Count < pages || queue.HeaderBuffers.Count == 0)
         {
             return DmaResult.OutOfBuffers;
+        }
+
+        if (queue.Completions.Free < pages + 1)
+        {
+            return DmaResult.CompletionQueueFull;
         }
 
         int buffer = queue.HeaderBuffers.Pop();

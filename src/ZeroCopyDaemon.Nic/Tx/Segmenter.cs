@@ -24,12 +24,10 @@ internal sealed unsafe class Segmenter
     private int _mss;
     private int _index;
     private int _sent;
-    private int _chunk;
-    private int _chunkOffset;
-    private int _segmentLength;
-    private int _segmentChunks;
     private int _nextChunk;
     private int _nextChunkOffset;
+    private int _segmentLength;
+    private int _segmentChunks;
 
     /// <summary>The segment that it stands at: a wire frame, its checksums complete.</summary>
     public TxFrame Current => new(
@@ -81,32 +79,24 @@ internal sealed unsafe class Segmenter
 
     private void Cut(ref TxDescriptor super)
     {
-        _chunk = _nextChunk;
-        _chunkOffset = _nextChunkOffset;
         _segmentLength = Math.Min(_mss, _payloadLength - _sent);
         _segmentChunks = 0;
         int missing = _segmentLength;
         while (missing > 0)
         {
-            Invariant.That(_chunk < super.ChunkCount, "a frame's chunks are as long as it says");
-            TxChunk whole = super.Chunks[_chunk];
-            int length = Math.Min(missing, whole.Length - _chunkOffset);
-            if (length > 0)
-            {
-                _chunks.Pointer[_segmentChunks++] = new TxChunk(whole.Pointer + _chunkOffset, length);
-            }
-
+            Invariant.That(_nextChunk < super.ChunkCount, "a frame's chunks are as long as it says");
+            TxChunk whole = super.Chunks[_nextChunk];
+            int length = Math.Min(missing, whole.Length - _nextChunkOffset);
+            _chunks.Pointer[_segmentChunks++] = new TxChunk(whole.Pointer + _nextChunkOffset, length);
             missing -= length;
-            _chunkOffset += length;
-            if (_chunkOffset == whole.Length)
+            _nextChunkOffset += length;
+            if (_nextChunkOffset == whole.Length)
             {
-                _chunk++;
-                _chunkOffset = 0;
+                _nextChunk++;
+                _nextChunkOffset = 0;
             }
         }
 
-        _nextChunk = _chunk;
-        _nextChunkOffset = _chunkOffset;
         fixed (byte* headers = super.Headers)
         {
             new ReadOnlySpan<byte>(headers, _headerLength).CopyTo(new Span<byte>(_headers.Pointer, _headerLength));

@@ -74,15 +74,20 @@ internal sealed unsafe class TxEngine(NicOptions options)
         }
 
         int payload = 0;
-        for (int i = 0; i < frame.Payload.Length; i++)
+        int chunks = 0;
+        foreach (TxChunk chunk in frame.Payload)
         {
-            descriptor.Chunks[i] = frame.Payload[i];
-            payload += frame.Payload[i].Length;
+            // A wire is never shown an empty piece.
+            if (chunk.Length > 0)
+            {
+                descriptor.Chunks[chunks++] = chunk;
+                payload += chunk.Length;
+            }
         }
 
         Invariant.That(payload == frame.PayloadLength, "a frame's chunks are as long as it says");
         descriptor.HeaderLength = frame.Headers.Length;
-        descriptor.ChunkCount = frame.Payload.Length;
+        descriptor.ChunkCount = chunks;
         descriptor.PayloadLength = payload;
         descriptor.Mss = frame.Mss;
         descriptor.ChecksumPartial = frame.ChecksumPartial;
