@@ -34,6 +34,9 @@ internal static unsafe partial class Linux
 
     public const int AdvicePopulateWrite = 23;
 
+    public const int ProtectRead = 1;
+    public const int ProtectWrite = 2;
+
     public const int LockExclusive = 2;
     public const int LockNonBlocking = 4;
 
@@ -95,6 +98,9 @@ internal static unsafe partial class Linux
 
     [LibraryImport("libc", EntryPoint = "madvise", SetLastError = true)]
     public static partial int Madvise(void* address, nuint length, int advice);
+
+    [LibraryImport("libc", EntryPoint = "mprotect", SetLastError = true)]
+    public static partial int Mprotect(void* address, nuint length, int protection);
 
     [LibraryImport("libc", EntryPoint = "mkfifo", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int Mkfifo(string path, uint mode);
