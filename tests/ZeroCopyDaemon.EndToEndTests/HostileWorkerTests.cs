@@ -138,7 +138,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
     }
 
     /// <summary>A worker without the library's manners.</summary>
-    private sealed unsafe class Raw : IAsyncDisposable
+    private sealed class Raw : IAsyncDisposable
     {
         private readonly AttachSession _session;
         private readonly WorkerAreas _areas;
@@ -164,12 +164,12 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
             return raw;
         }
 
-        private DetachReason Verdict => (DetachReason)Volatile.Read(ref *(uint*)(_areas.Kernel + WorkerAreaLayout.DetachedOffset));
+        private unsafe DetachReason Verdict => (DetachReason)Volatile.Read(ref *(uint*)(_areas.Kernel + WorkerAreaLayout.DetachedOffset));
 
-        private uint Consumed => Volatile.Read(ref *(uint*)(_areas.Kernel + WorkerAreaLayout.SubmissionHeadOffset));
+        private unsafe uint Consumed => Volatile.Read(ref *(uint*)(_areas.Kernel + WorkerAreaLayout.SubmissionHeadOffset));
 
         /// <summary>A few proper steps, so that there is something to lie about, then a lie.</summary>
-        public void Misbehave(Random random)
+        public unsafe void Misbehave(Random random)
         {
             TakeCompletions();
             if (random.Next(4) != 0)
@@ -296,7 +296,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
             };
         }
 
-        private void TakeCompletions()
+        private unsafe void TakeCompletions()
         {
             uint tail = Volatile.Read(ref *(uint*)(_areas.Kernel + WorkerAreaLayout.CompletionTailOffset));
             while (_head != tail)
@@ -315,11 +315,11 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
             Write(WorkerAreaLayout.CompletionHeadOffset, _head);
         }
 
-        private void Submit(in Submission submission) => ((Submission*)(_areas.Own + WorkerAreaLayout.HeaderBytes))[_tail++ & (uint)(_areas.SubmissionEntries - 1)] = submission;
+        private unsafe void Submit(in Submission submission) => ((Submission*)(_areas.Own + WorkerAreaLayout.HeaderBytes))[_tail++ & (uint)(_areas.SubmissionEntries - 1)] = submission;
 
         private void Publish() => Write(WorkerAreaLayout.SubmissionTailOffset, _tail);
 
-        private void Write(int offset, uint value) => Volatile.Write(ref *(uint*)(_areas.Own + offset), value);
+        private unsafe void Write(int offset, uint value) => Volatile.Write(ref *(uint*)(_areas.Own + offset), value);
 
         private void Ring()
         {
