@@ -4,6 +4,7 @@ using Grpc.Net.Client;
 using ZeroCopyDaemon.Cli.Settings;
 using ZeroCopyDaemon.Protocol;
 using ZeroCopyDaemon.Protocol.Control;
+using ZeroCopyDaemon.Worker;
 using ControlClient = ZeroCopyDaemon.Protocol.Control.Control.ControlClient;
 
 namespace ZeroCopyDaemon.Cli.Control;
@@ -21,28 +22,7 @@ internal sealed class ControlConnection : IDisposable
     private ControlConnection(RunDirectory directory)
     {
         Directory = directory;
-        UnixDomainSocketEndPoint endPoint = new(directory.ControlSocket);
-        SocketsHttpHandler handler = new()
-        {
-            UseProxy = false,
-            ConnectCallback = async (_, cancel) =>
-            {
-                Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-                try
-                {
-                    await socket.ConnectAsync(endPoint, cancel);
-                    return new NetworkStream(socket, ownsSocket: true);
-                }
-                catch
-                {
-                    socket.Dispose();
-                    throw;
-                }
-            },
-        };
-
-        // The address is only a form: the callback decides. A page map has a byte for each page, however many there are.
-        _channel = GrpcChannel.ForAddress("http://localhost", new GrpcChannelOptions { HttpHandler = handler, DisposeHttpClient = true, MaxReceiveMessageSize = null });
+        _channel = ControlChannel.Create(directory.ControlSocket);
         _client = new ControlClient(_channel);
     }
 

@@ -1,4 +1,5 @@
 using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Worker;
 
 namespace ZeroCopyDaemon.Cli.Settings;
 
@@ -13,16 +14,6 @@ internal enum WorkerApp
 
     /// <summary>Takes every byte and answers nothing.</summary>
     Sink,
-}
-
-/// <summary>How a worker receives.</summary>
-internal enum ReceiveStrategy
-{
-    /// <summary>Reads leased pages in place.</summary>
-    Handoff,
-
-    /// <summary>Copies into its own buffer, as recv() does.</summary>
-    Copy,
 }
 
 /// <summary>Everything that <c>zcd up</c> can be told, already valid each for itself.</summary>

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using ZeroCopyDaemon.Cli.Output;
 using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Worker;
 
 namespace ZeroCopyDaemon.Cli.Settings;
 
@@ -24,6 +25,10 @@ internal static class SettingsTable
 
     public static Setting RxRing { get; } = new("rx-ring", "Nic:RxRing", "N", "Pages posted per RX queue, a power of two [1024]", (s, v) => s with { RxRingSize = ParsePowerOfTwo("RX ring size", v, 16, 65536) });
 
+    public static Setting TxSize { get; } = new("tx-size", "Workers:TxSize", "SIZE", "Bytes of each worker's TX area [8MiB]", (s, v) => s with { TxBytes = ParseTxSize(v) });
+
+    public static Setting Backlog { get; } = new("backlog", "Workers:Backlog", "N", "Connections that may wait for a worker, 1 to 65535 [1024]", (s, v) => s with { Backlog = ParseInt("backlog", v, 1, 65535) });
+
     /// <summary>In the order of the help.</summary>
     public static IReadOnlyList<Setting> All { get; } =
     [
@@ -41,8 +46,8 @@ internal static class SettingsTable
         new("mtu", "Nic:Mtu", "BYTES", "Largest IP packet on the wire, 576 to 65535 [1500]", (s, v) => s with { Mtu = ParseInt("MTU", v, 576, 65535) }),
         new("rx-queues", "Nic:RxQueues", "N", "RX queues, 1 to 16 [1]", (s, v) => s with { RxQueues = ParseInt("number of RX queues", v, 1, 16) }),
         RxRing,
-        new("tx-size", "Workers:TxSize", "SIZE", "Bytes of each worker's TX area [8MiB]", (s, v) => s with { TxBytes = ParseTxSize(v) }),
-        new("backlog", "Workers:Backlog", "N", "Connections that may wait for a worker, 1 to 65535 [1024]", (s, v) => s with { Backlog = ParseInt("backlog", v, 1, 65535) }),
+        TxSize,
+        Backlog,
         RunDirectory,
     ];
 
@@ -101,7 +106,7 @@ internal static class SettingsTable
     private static long ParseTxSize(string value)
     {
         long bytes = ParseSize("TX area", value);
-        return bytes is >= 65536 and <= 4L << 30 && bytes % 4096 == 0 ? bytes : throw new FormatException("the TX area must be a multiple of 4096 bytes from 64KiB to 4GiB");
+        return bytes is >= 65536 and <= 1L << 30 && bytes % 4096 == 0 ? bytes : throw new FormatException("the TX area must be a multiple of 4096 bytes from 64KiB to 1GiB");
     }
 
     private static string ParseAddress(string value) =>

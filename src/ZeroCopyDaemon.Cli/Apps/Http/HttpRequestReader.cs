@@ -79,6 +79,9 @@ internal sealed class HttpRequestReader
     /// <summary>HTTP/1.0 clients are answered in kind.</summary>
     public bool IsHttp11 => _http11;
 
+    /// <summary>Nothing of a request has been consumed since the last one was complete.</summary>
+    public bool IsIdle => _state is State.Line or State.Done;
+
     /// <summary>After <see cref="HttpStep.Bad"/>: the status code to answer with.</summary>
     public int Status { get; private set; }
 

@@ -37,10 +37,15 @@ internal static class HttpResponses
     }
 
     /// <summary>Headers of a 200 whose body of that many bytes follows by itself. Returns the length.</summary>
-    public static int WriteDownloadHead(Span<byte> to, in HttpIdentity who, HttpRequestReader request, long bodyBytes)
+    public static int WriteDownloadHead(Span<byte> to, in HttpIdentity who, HttpRequestReader request, long bodyBytes) =>
+        WriteHead(to, "200 OK"u8, "application/octet-stream"u8, who, bodyBytes, request.KeepAlive, request.IsHttp11);
+
+    /// <summary>Leave to send the body (RFC 9110 section 10.1.1). Returns the length.</summary>
+    public static int WriteContinue(Span<byte> to)
     {
-        int at = WriteHead(to, "200 OK"u8, "application/octet-stream"u8, who, bodyBytes, request.KeepAlive, request.IsHttp11);
-        return at;
+        ReadOnlySpan<byte> response = "HTTP/1.1 100 Continue\r\n\r\n"u8;
+        response.CopyTo(to);
+        return response.Length;
     }
 
     /// <summary>An error, after which the connection is closed. Returns the length.</summary>
