@@ -278,7 +278,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
         public async ValueTask DisposeAsync()
         {
             await _session.DisposeAsync();
-            _areas.Unmap();
+            _areas.Unmap?.Invoke();
         }
 
         private static uint Pick(List<uint> from, Random random, uint otherwise) => from.Count == 0 || random.Next(4) == 0 ? otherwise : from[random.Next(from.Count)];
