@@ -147,6 +147,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
         private uint _listener;
         private uint _tail;
         private uint _head;
+        private uint _published;
 
         private Raw(AttachSession session)
         {
@@ -160,6 +161,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
             ListenReply listening = await raw._session.Control.ListenAsync(new ListenRequest { Token = raw._session.Attached.Token, Port = (uint)port });
             raw._listener = listening.Listener;
             raw.Submit(new Submission { Op = SubmissionOp.AcceptCredit, Connection = raw._listener, Length = 4 });
+            raw.Publish();
             raw.Ring();
             return raw;
         }
@@ -190,6 +192,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
                     break;
                 case 1:
                     Write(WorkerAreaLayout.CompletionHeadOffset, (uint)random.Next());
+                    Publish();
                     break;
                 case 2:
                     for (int offset = 0; offset < WorkerAreaLayout.HeaderBytes; offset += 4)
@@ -256,7 +259,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
                     return Verdict;
                 }
 
-                if (Consumed == _tail && i > 2)
+                if (Consumed == _published && i > 2)
                 {
                     return DetachReason.None;
                 }
@@ -317,7 +320,11 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
 
         private unsafe void Submit(in Submission submission) => ((Submission*)(_areas.Own + WorkerAreaLayout.HeaderBytes))[_tail++ & (uint)(_areas.SubmissionEntries - 1)] = submission;
 
-        private void Publish() => Write(WorkerAreaLayout.SubmissionTailOffset, _tail);
+        private void Publish()
+        {
+            _published = _tail;
+            Write(WorkerAreaLayout.SubmissionTailOffset, _tail);
+        }
 
         private unsafe void Write(int offset, uint value) => Volatile.Write(ref *(uint*)(_areas.Own + offset), value);
 
