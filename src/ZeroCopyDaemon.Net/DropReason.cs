@@ -8,6 +8,9 @@ public enum DropReason
     /// <summary>Not for one of our addresses (Ethernet).</summary>
     OTHERHOST,
 
+    /// <summary>An IP datagram for one address in a frame for many (RFC 1122 section 3.3.6).</summary>
+    UNICAST_IN_L2_MULTICAST,
+
     /// <summary>An EtherType we don't speak.</summary>
     UNHANDLED_PROTO,
 
@@ -32,6 +35,9 @@ public enum DropReason
     /// <summary>A fragment that overlaps or can't be (RFC 5722's rule, for IPv4 too).</summary>
     FRAG_INVALID,
 
+    /// <summary>A fragment that is held already.</summary>
+    DUP_FRAG,
+
     /// <summary>Reassembly timed out.</summary>
     FRAG_REASM_TIMEOUT,
 
@@ -49,6 +55,9 @@ public enum DropReason
 
     /// <summary>Neighbour table full, or the neighbour doesn't answer.</summary>
     NEIGH_FAILED,
+
+    /// <summary>No room on the TX ring for an answer that isn't worth waiting for (ARP, ICMP).</summary>
+    FULL_RING,
 
     /// <summary>TCP header malformed (data offset, reserved combination of flags).</summary>
     TCP_FLAGS,
@@ -113,6 +122,9 @@ public sealed class DropCounters : ICounterSource
 
     /// <summary>Counts one.</summary>
     public void Count(DropReason reason) => _counts[(int)reason]++;
+
+    /// <summary>Counts several at once: the frames of one datagram.</summary>
+    public void Count(DropReason reason, int frames) => _counts[(int)reason] += frames;
 
     /// <summary>Drops for a reason so far.</summary>
     public long this[DropReason reason] => _counts[(int)reason];

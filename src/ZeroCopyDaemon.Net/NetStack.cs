@@ -2,6 +2,7 @@ using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Devices;
+using ZeroCopyDaemon.Net.Ip;
 using ZeroCopyDaemon.Net.Tcp;
 
 namespace ZeroCopyDaemon.Net;
@@ -13,7 +14,8 @@ namespace ZeroCopyDaemon.Net;
 /// </summary>
 public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
 {
-    private static InvalidOperationException Stub => new("stub");
+    private readonly IpLayer _ip;
+    private readonly TcpLayer _tcp;
 
     /// <param name="options">Addresses, limits, secret.</param>
     /// <param name="pool">Where received payload lies. The stack becomes its <see cref="PagePool.ChargeSink"/>.</param>
@@ -24,6 +26,10 @@ public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
         Pool = pool;
         Device = device;
         RootBudget = new ReceiveBudget("pool", pool.Geometry.TotalBytes);
+        _ip = new IpLayer(options, pool, device, Drops);
+        _tcp = new TcpLayer(options, pool, device, _ip.Output, RootBudget, Drops);
+        _ip.Tcp = _tcp;
+        pool.ChargeSink = this;
     }
 
     public NetStackOptions Options { get; }
@@ -35,45 +41,63 @@ public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
     /// <summary>The budget above all others; the host lowers its limit by what the NIC's rings need.</summary>
     public ReceiveBudget RootBudget { get; }
 
+    /// <summary>What was dropped, by reason.</summary>
+    public DropCounters Drops { get; } = new();
+
     /// <summary>When <see cref="Poll"/> must be called next, in microseconds; <see cref="long.MaxValue"/> = not before something happens.</summary>
-    public long NextDeadlineUs => throw Stub;
+    public long NextDeadlineUs => Math.Min(_ip.NextDeadlineUs, _tcp.NextDeadlineUs);
 
     /// <summary>True if output waits for room on the TX ring or for <see cref="Poll"/> to be called.</summary>
-    public bool HasPendingOutput => throw Stub;
+    public bool HasPendingOutput => _tcp.HasPendingOutput;
 
     /// <summary>Connections alive (TIME-WAIT not counted).</summary>
-    public int ConnectionCount => throw Stub;
+    public int ConnectionCount => _tcp.ConnectionCount;
 
     /// <summary>TIME-WAIT entries.</summary>
-    public int TimeWaitCount => throw Stub;
+    public int TimeWaitCount => _tcp.TimeWaitCount;
 
     /// <inheritdoc/>
-    public void Receive(in RxFrame frame, long nowUs) => throw Stub;
+    public void Receive(in RxFrame frame, long nowUs) => _ip.Receive(frame, nowUs);
 
     /// <summary>Runs due timers, then transmits what may be sent until done or the TX ring is full. Returns the number of frames transmitted.</summary>
-    public int Poll(long nowUs) => throw Stub;
+    public int Poll(long nowUs)
+    {
+        long before = Device.TxPosted;
+        _ip.Poll(nowUs);
+        _tcp.Poll(nowUs);
+        return (int)(Device.TxPosted - before);
+    }
 
     /// <summary>Takes the next event. Flags of one connection are gathered into one event, and no event is ever lost.</summary>
-    public bool TryTakeEvent(out TcpConnection connection, out TcpEvents events) => throw Stub;
+    public bool TryTakeEvent(out TcpConnection connection, out TcpEvents events) => _tcp.TryTakeEvent(out connection, out events);
 
     /// <summary>
     /// Opens a listener. <paramref name="backlog"/> bounds half-open connections and, separately, established ones that nobody accepted yet.
     /// Throws <see cref="InvalidOperationException"/> if the endpoint is taken.
     /// </summary>
-    public TcpListener Listen(IpEndpoint local, int backlog, ReceiveBudget? budget = null) => throw Stub;
+    public TcpListener Listen(IpEndpoint local, int backlog, ReceiveBudget? budget = null) => _tcp.Listen(local, backlog, budget);
 
     /// <summary>Active open. <paramref name="local"/> with address Any = this host's, with port 0 = an ephemeral one (RFC 6056). Null when no port or slot is left.</summary>
-    public TcpConnection? Connect(IpEndpoint local, IpEndpoint remote, long nowUs, ReceiveBudget? budget = null) => throw Stub;
+    public TcpConnection? Connect(IpEndpoint local, IpEndpoint remote, long nowUs, ReceiveBudget? budget = null) =>
+        _tcp.Connect(local, remote, nowUs, budget);
 
     /// <summary>A live connection by id.</summary>
-    public bool TryGetConnection(int id, out TcpConnection connection) => throw Stub;
+    public bool TryGetConnection(int id, out TcpConnection connection) => _tcp.TryGetConnection(id, out connection);
 
     /// <summary>All live connections, for the inspector. Allocates.</summary>
-    public IEnumerable<TcpConnection> Connections => throw Stub;
+    public IEnumerable<TcpConnection> Connections => _tcp.Connections;
 
     /// <inheritdoc/>
-    public void Uncharge(int connection, int bytes) => throw Stub;
+    public void Uncharge(int connection, int bytes) => _tcp.Uncharge(connection, bytes);
 
     /// <inheritdoc/>
-    public void VisitCounters(ICounterVisitor visitor) => throw Stub;
+    public void VisitCounters(ICounterVisitor visitor)
+    {
+        _ip.VisitCounters(visitor);
+        _tcp.VisitCounters(visitor);
+        Drops.VisitCounters(visitor);
+    }
+
+    /// <summary>How often a connection of this stack entered a state, for a test to show what it has covered.</summary>
+    public long StateVisits(TcpState state) => _tcp.Counters.Visits(state);
 }

@@ -1,19 +1,58 @@
+using ZeroCopyDaemon.Memory;
 using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net.Devices;
+using ZeroCopyDaemon.Net.Packets;
+using ZeroCopyDaemon.Nic.Dma;
+using ZeroCopyDaemon.Nic.Rss;
+using ZeroCopyDaemon.Nic.Rx;
+using ZeroCopyDaemon.Nic.Tx;
 
 namespace ZeroCopyDaemon.Nic;
 
 /// <summary>
 /// A modelled NIC: RX queues with a ring of header buffers, a ring of data pages and a completion queue each; a DMA engine that places frames, RSS, checksum offload, interrupt
 /// moderation, a TX ring with TSO. "Hardware" side: <see cref="ReceiveFromWire"/>, <see cref="ProcessTx"/>. Driver side: <see cref="NicDriver"/>.
+/// <para>All its memory is taken at construction. Pages it only borrows: they are the driver's, who takes them back.</para>
 /// Single-threaded.
 /// </summary>
-public sealed class NicModel : ICounterSource
+public sealed unsafe class NicModel : ICounterSource
 {
-    private static InvalidOperationException Stub => new("stub");
+    private readonly RxQueue[] _queues;
+    private readonly TxEngine _tx;
+    private readonly DmaPlacement _placement;
+    private readonly ToeplitzHash _toeplitz;
+    private readonly IndirectionTable _indirection;
+    private readonly PinnedMemory<byte> _window = new(HeaderDissector.MaxHeaderBytes);
+    private readonly int _maxFrameBytes;
+    private readonly bool _verifyChecksums;
+    private readonly bool _pauseFrames;
+    private readonly NicCounters _counters;
 
-    public NicModel(NicOptions options, PoolGeometry geometry) => Options = options;
+    /// <param name="options">Settings; validated against the geometry.</param>
+    /// <param name="geometry">The geometry of the pool whose pages the driver will post.</param>
+    public NicModel(NicOptions options, PoolGeometry geometry)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate(geometry);
+        Options = options;
+        Geometry = geometry;
+        _placement = DmaPlacement.Create(options.Placement, geometry);
+        _toeplitz = new ToeplitzHash(options.RssKey.Span);
+        _indirection = new IndirectionTable(options.RxQueues);
+        _tx = new TxEngine(options);
+        _maxFrameBytes = options.MaxFrameBytes;
+        _verifyChecksums = options.RxChecksumOffload;
+        _pauseFrames = options.PauseFrames;
+        _queues = new RxQueue[options.RxQueues];
+        int maxPagesPerFrame = options.MaxPagesPerFrame(geometry);
+        for (int queue = 0; queue < _queues.Length; queue++)
+        {
+            _queues[queue] = new RxQueue(queue, options, maxPagesPerFrame);
+        }
+
+        _counters = new NicCounters(_queues, _tx, _placement);
+    }
 
     public NicOptions Options { get; }
 
@@ -23,68 +62,183 @@ public sealed class NicModel : ICounterSource
     /// <summary>Link state; while down, frames in either direction are dropped and counted (carrier errors).</summary>
     public bool LinkUp { get; set; } = true;
 
-    /// <summary>A frame arrives from the wire: DMA into posted buffers, or a drop counted by reason. Returns false if it was dropped.</summary>
-    public bool ReceiveFromWire(in TxFrame frame, long nowUs) => throw Stub;
+    /// <summary>The queue that each of the 128 entries of the RSS indirection table names.</summary>
+    public ReadOnlySpan<byte> Indirection => _indirection.Entries;
+
+    internal PoolGeometry Geometry { get; }
+
+    internal TxEngine Tx => _tx;
+
+    internal ReadOnlySpan<RxQueue> RxQueues => _queues;
 
     /// <summary>With <see cref="NicOptions.PauseFrames"/>: true while posted buffers are low and the wire's sender should hold back.</summary>
-    public bool RxPaused => throw Stub;
-
-    /// <summary>Works off the TX ring onto the wire (segmenting, completing checksums) until done or the wire holds back. Returns wire frames carried.</summary>
-    public int ProcessTx(long nowUs) => throw Stub;
-
-    /// <summary>When the next moderated interrupt is due, or <see cref="long.MaxValue"/>.</summary>
-    public long NextInterruptUs => throw Stub;
-
-    /// <inheritdoc/>
-    public void VisitCounters(ICounterVisitor visitor) => throw Stub;
-}
-
-/// <summary>
-/// The NIC's driver: keeps the RX rings filled from the page pool, polls completions NAPI-style, makes fragments of what the DMA engine wrote and hands frames to the stack; for the stack it
-/// is the <see cref="IFrameDevice"/>. Single-threaded.
-/// </summary>
-public sealed class NicDriver : IFrameDevice, ICounterSource, IDisposable
-{
-    private static InvalidOperationException Stub => new("stub");
-
-    /// <summary>Posts the RX rings full at once; throws <see cref="InvalidOperationException"/> if the pool has too few pages for them (needs rings plus a quarter).</summary>
-    public NicDriver(NicModel nic, PagePool pool)
+    public bool RxPaused
     {
+        get
+        {
+            if (_pauseFrames)
+            {
+                foreach (RxQueue queue in _queues)
+                {
+                    if (queue.RunsLow)
+                    {
+                        return true;
+                    }
+                }
+            }
+
+            return false;
+        }
     }
 
-    /// <summary>
-    /// NAPI: per RX queue, if its interrupt is due (or the queue is being polled already), hands at most <paramref name="budget"/> frames to <paramref name="receiver"/>, refills the ring, and goes back
-    /// to interrupts when the queue ran empty. Returns frames handed up.
-    /// </summary>
-    public int Poll(long nowUs, int budget, IFrameReceiver receiver) => throw Stub;
+    /// <summary>When the next moderated interrupt is due, or <see cref="long.MaxValue"/>.</summary>
+    public long NextInterruptUs
+    {
+        get
+        {
+            long next = long.MaxValue;
+            foreach (RxQueue queue in _queues)
+            {
+                next = Math.Min(next, queue.Interrupt.DueUs);
+            }
 
-    /// <summary>True while some queue is being polled (budget was exhausted) or its interrupt is due: call <see cref="Poll"/> without sleeping.</summary>
-    public bool NeedsPoll(long nowUs) => throw Stub;
+            return next;
+        }
+    }
+
+    /// <summary>Sets the RSS indirection table (ethtool -X): 128 queue numbers. Frames that are placed already stay where they are.</summary>
+    public void SetIndirection(ReadOnlySpan<byte> queues) => _indirection.Set(queues);
+
+    /// <summary>A frame arrives from the wire: DMA into posted buffers, or a drop counted by reason. Returns false if it was dropped.</summary>
+    public bool ReceiveFromWire(in TxFrame frame, long nowUs)
+    {
+        Invariant.That(frame.Mss == 0 && !frame.ChecksumPartial, "a frame on the wire is cut to size and its checksums are complete");
+        int length = frame.Length;
+        if (!LinkUp)
+        {
+            _counters.RxCarrierErrors++;
+            return false;
+        }
+
+        if (length < EthernetHeader.Length)
+        {
+            _counters.RxUndersize++;
+            return false;
+        }
+
+        if (length > _maxFrameBytes)
+        {
+            _counters.RxOversize++;
+            return false;
+        }
+
+        ReadOnlySpan<byte> window = Window(frame, length);
+        FrameDissection headers = HeaderDissector.Dissect(window);
+        uint hash = headers.IsIpv4 ? Hash(window, headers) : 0;
+        // As on a real NIC, what can't be hashed goes to the first queue.
+        RxQueue queue = _queues[headers.IsIpv4 ? _indirection.QueueFor(hash) : 0];
+        var incoming = new IncomingFrame(frame, window, headers, hash, _verifyChecksums);
+        switch (_placement.Place(queue, ref incoming))
+        {
+            case DmaResult.OutOfBuffers:
+                _counters.RxOutOfBuffer++;
+                return false;
+            case DmaResult.CompletionQueueFull:
+                _counters.RxMissed++;
+                return false;
+        }
+
+        Invariant.That(incoming.Remaining == 0, "a frame is placed whole");
+        queue.Packets++;
+        queue.Bytes += length;
+        queue.Interrupt.OnFrame(nowUs);
+        _counters.Count(incoming.Checksum);
+        UpdatePressure(queue);
+        return true;
+    }
+
+    /// <summary>Works off the TX ring onto the wire (segmenting, completing checksums) until done or the wire holds back. Returns wire frames carried.</summary>
+    public int ProcessTx(long nowUs) => _tx.Waiting == 0 ? 0 : _tx.Process(Wire, LinkUp, nowUs);
+
+    /// <summary>A snapshot for the inspector. Allocates.</summary>
+    public NicDescription Describe()
+    {
+        var queues = new RxQueueDescription[_queues.Length];
+        for (int i = 0; i < queues.Length; i++)
+        {
+            RxQueue queue = _queues[i];
+            queues[i] = new RxQueueDescription(
+                queue.Number,
+                queue.Pages.Capacity,
+                queue.Pages.Count,
+                queue.HeaderBuffers.Count,
+                queue.Completions.Capacity,
+                queue.Completions.Count,
+                queue.Interrupt.Enabled,
+                queue.Interrupt.DueUs,
+                queue.Interrupt.Raised,
+                queue.RunsLow,
+                queue.Packets,
+                queue.Bytes);
+        }
+
+        int[] indirection = new int[IndirectionTable.Size];
+        for (int entry = 0; entry < indirection.Length; entry++)
+        {
+            indirection[entry] = Indirection[entry];
+        }
+
+        return new NicDescription(
+            Options,
+            Options.EffectiveTso,
+            LinkUp,
+            RxPaused,
+            queues,
+            new TxRingDescription(_tx.RingSize, _tx.Waiting, _tx.Posted, _tx.Completed),
+            indirection,
+            Convert.ToHexStringLower(_toeplitz.Key));
+    }
 
     /// <inheritdoc/>
-    public int Mtu => throw Stub;
+    public void VisitCounters(ICounterVisitor visitor) => _counters.VisitCounters(visitor);
 
-    /// <inheritdoc/>
-    public bool TxChecksumOffload => throw Stub;
+    /// <summary>The number of posted buffers has changed: with pause frames, the sender may have to be told.</summary>
+    internal void UpdatePressure(RxQueue queue)
+    {
+        bool paused = RxPaused;
+        _counters.TxPauses += queue.UpdatePressure() && _pauseFrames && !paused ? 1 : 0;
+    }
 
-    /// <inheritdoc/>
-    public int MaxTsoBytes => throw Stub;
+    /// <summary>Takes a data page that the DMA engine may still write into away from it; false when it has none (left).</summary>
+    internal bool TryTakeOpenPage(RxQueue queue, out int page) => _placement.TryTakeOpenPage(queue, out page);
 
-    /// <inheritdoc/>
-    public int MaxChunks => throw Stub;
+    private ReadOnlySpan<byte> Window(in TxFrame frame, int length)
+    {
+        int bytes = Math.Min(length, HeaderDissector.MaxHeaderBytes);
+        if (frame.Headers.Length >= bytes)
+        {
+            return frame.Headers[..bytes];
+        }
 
-    /// <inheritdoc/>
-    public bool TryTransmit(in TxFrame frame) => throw Stub;
+        var window = new Span<byte>(_window.Pointer, bytes);
+        new FrameReader(frame).CopyTo(window);
+        return window;
+    }
 
-    /// <inheritdoc/>
-    public long TxPosted => throw Stub;
+    private uint Hash(ReadOnlySpan<byte> window, in FrameDissection headers)
+    {
+        const int AddressesBytes = 8;
+        const int PortsBytes = 4;
 
-    /// <inheritdoc/>
-    public long TxCompleted => throw Stub;
+        ReadOnlySpan<byte> addresses = window.Slice(headers.L3Offset + Ipv4Header.SourceOffset, AddressesBytes);
+        if (!headers.HasPorts)
+        {
+            return _toeplitz.Hash(addresses);
+        }
 
-    /// <summary>Takes all posted pages back (for a clean end: afterwards every page is free).</summary>
-    public void Dispose() => throw Stub;
-
-    /// <inheritdoc/>
-    public void VisitCounters(ICounterVisitor visitor) => throw Stub;
+        Span<byte> input = stackalloc byte[AddressesBytes + PortsBytes];
+        addresses.CopyTo(input);
+        window.Slice(headers.L4Offset, PortsBytes).CopyTo(input[AddressesBytes..]);
+        return _toeplitz.Hash(input);
+    }
 }

@@ -274,7 +274,7 @@ public sealed class RingTests
 
                 if (!producer.Publish())
                 {
-                    spin.SpinOnce();
+                    spin.SpinOnce(sleep1Threshold: -1);
                 }
             }
         });
@@ -295,7 +295,7 @@ public sealed class RingTests
             }
             else if (!consumer.Retire())
             {
-                idle.SpinOnce();
+                idle.SpinOnce(sleep1Threshold: -1);
             }
         }
 

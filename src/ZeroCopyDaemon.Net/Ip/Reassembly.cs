@@ -1,0 +1,441 @@
+using ZeroCopyDaemon.Memory;
+using ZeroCopyDaemon.Memory.Pages;
+using ZeroCopyDaemon.Net.Addresses;
+using ZeroCopyDaemon.Net.Packets;
+
+namespace ZeroCopyDaemon.Net.Ip;
+
+/// <summary>
+/// IPv4 reassembly (RFC 791 section 3.2, RFC 815) without touching payload: a datagram under way is a chain of page fragments in order of their offset, held aside
+/// (<see cref="FragmentState.OutOfOrder"/>, connection -1). Of the first fragment's headers a private copy of at most 60 bytes is kept.
+/// <para>Bounded in datagrams, in truesize and in time. At a limit the oldest datagram goes, so that junk can't shut out what comes after it. A datagram with
+/// overlapping fragments is dropped as a whole, and so is what else comes of it until its time is over (RFC 5722's rule).</para>
+/// </summary>
+internal sealed class Reassembly
+{
+    /// <summary>From a datagram's first fragment on (RFC 1122 section 3.3.2 leaves it between 60 s and less; Linux's value).</summary>
+    public const long TimeoutUs = 30_000_000;
+
+    private const int None = -1;
+
+    /// <summary>Marks the fragment slot that a frame's payload starts with, so that a repeated frame can be told from an overlapping one.</summary>
+    private const byte FrameStart = 1;
+
+    private readonly PagePool _pool;
+    private readonly IpCounters _counters;
+    private readonly DropCounters _drops;
+    private readonly IcmpErrors _errors;
+    private readonly int _maxBytes;
+    private readonly Entry[] _entries;
+    private readonly byte[] _headers;
+    private readonly Dictionary<Key, int> _index;
+    private int _free;
+    private int _oldest = None, _newest = None;
+    private int _heldBytes;
+
+    private readonly record struct Key(IpAddress Source, IpAddress Destination, ushort Identification, IpProtocol Protocol);
+
+    private struct Entry
+    {
+        public Key Key;
+        public long DeadlineUs;
+
+        /// <summary>Chain of what is there, in order of offset (kept in <see cref="Fragment.Sequence"/>).</summary>
+        public int Head, Tail;
+        public int HeldLength;
+        public int HeldBytes;
+
+        /// <summary>Length after the IP header, known once the last fragment is there; -1 before.</summary>
+        public int TotalLength;
+        public int Frames;
+
+        /// <summary>0 until the first fragment is there.</summary>
+        public int HeaderLength;
+
+        /// <summary>Set once the datagram was given up: why whatever else comes of it is dropped.</summary>
+        public DropReason? Dead;
+        public int Older, Newer;
+    }
+
+    public Reassembly(NetStackOptions options, PagePool pool, IpCounters counters, DropCounters drops, IcmpErrors errors)
+    {
+        _pool = pool;
+        _counters = counters;
+        _drops = drops;
+        _errors = errors;
+        _maxBytes = options.MaxReassemblyBytes;
+        _entries = new Entry[options.MaxReassemblies];
+        _headers = new byte[options.MaxReassemblies * Ipv4Header.MaxLength];
+        _index = new Dictionary<Key, int>(options.MaxReassemblies);
+        for (int entry = 0; entry < _entries.Length; entry++)
+        {
+            _entries[entry].Newer = entry + 1 < _entries.Length ? entry + 1 : None;
+        }
+
+        _free = _entries.Length > 0 ? 0 : None;
+    }
+
+    /// <summary>Datagrams under way, given up ones that are still remembered included.</summary>
+    public int Count => _index.Count;
+
+    /// <summary>Truesize bytes held.</summary>
+    public int HeldBytes => _heldBytes;
+
+    /// <summary>Frames whose payload is held.</summary>
+    public int HeldFrames { get; private set; }
+
+    /// <summary>When the oldest datagram's time is over.</summary>
+    public long NextDeadlineUs => _oldest == None ? long.MaxValue : _entries[_oldest].DeadlineUs;
+
+    /// <summary>
+    /// Takes in a fragment (and its chain, without padding, over). True if it completes its datagram: the caller then has the datagram's chain, and its IP header
+    /// in <paramref name="header"/>, which has room for <see cref="Ipv4Header.MaxLength"/> bytes.
+    /// </summary>
+    public bool TryComplete(
+        scoped in Ipv4View ip, int chain, int length, long nowUs, Span<byte> header, out int headerLength, out int datagram, out int datagramLength, out int frames)
+    {
+        (headerLength, datagram, datagramLength, frames) = (0, PagePool.NoFragment, 0, 0);
+        _counters.IpReasmReqds++;
+        int offset = ip.FragmentOffset, end = offset + length;
+
+        // RFC 791: all but the last are multiples of eight bytes; and nothing may end beyond the longest datagram.
+        if (length == 0 || (ip.MoreFragments && length % 8 != 0) || end + ip.HeaderLength > Ipv4Header.MaxTotalLength)
+        {
+            Drop(DropReason.FRAG_INVALID, chain);
+            return false;
+        }
+
+        var key = new Key(ip.Source, ip.Destination, ip.Identification, ip.Protocol);
+        if (!_index.TryGetValue(key, out int index) && !TryOpen(key, nowUs, out index))
+        {
+            Drop(DropReason.FRAG_LIMIT, chain);
+            return false;
+        }
+
+        ref Entry entry = ref _entries[index];
+        if (entry.Dead is { } dead)
+        {
+            Drop(dead, chain);
+            return false;
+        }
+
+        int bytes = TrueSize(chain);
+        MakeRoom(bytes, index);
+        if (_heldBytes + bytes > _maxBytes)
+        {
+            Drop(DropReason.FRAG_LIMIT, chain);
+            Kill(index, DropReason.FRAG_LIMIT);
+            return false;
+        }
+
+        bool isLast = !ip.MoreFragments;
+        bool contradicts = isLast
+            ? (entry.TotalLength >= 0 && entry.TotalLength != end) || HeldEnd(entry) > end
+            : entry.TotalLength >= 0 && end > entry.TotalLength;
+        Placement placement = Place(entry, offset, end, out int before);
+        if (!contradicts && placement == Placement.Repeated)
+        {
+            Drop(DropReason.DUP_FRAG, chain);
+            return false;
+        }
+
+        if (contradicts || placement == Placement.Overlapping)
+        {
+            Drop(DropReason.FRAG_INVALID, chain);
+            Kill(index, DropReason.FRAG_INVALID);
+            return false;
+        }
+
+        Insert(ref entry, before, chain, offset);
+        entry.HeldLength += length;
+        entry.HeldBytes += bytes;
+        entry.Frames++;
+        _heldBytes += bytes;
+        HeldFrames++;
+        if (isLast)
+        {
+            entry.TotalLength = end;
+        }
+
+        if (offset == 0)
+        {
+            entry.HeaderLength = ip.HeaderLength;
+            ip.Header.CopyTo(_headers.AsSpan(index * Ipv4Header.MaxLength));
+        }
+
+        // Nothing overlaps, so that as many bytes as the datagram has are all of them.
+        if (entry.HeldLength != entry.TotalLength)
+        {
+            return false;
+        }
+
+        // A longer header on the first fragment than on the last can make a datagram that's too long after all.
+        if (entry.TotalLength + entry.HeaderLength > Ipv4Header.MaxTotalLength)
+        {
+            Kill(index, DropReason.FRAG_INVALID);
+            return false;
+        }
+
+        headerLength = entry.HeaderLength;
+        HeaderOf(index).CopyTo(header);
+        datagram = entry.Head;
+        datagramLength = entry.TotalLength;
+        frames = entry.Frames;
+        for (int slot = datagram; slot != PagePool.NoFragment; slot = _pool[slot].Next)
+        {
+            ref Fragment fragment = ref _pool[slot];
+            fragment.State = FragmentState.Received;
+            fragment.Sequence = 0;
+            fragment.Flags = 0;
+        }
+
+        _counters.IpReasmOKs++;
+        Forget(ref entry);
+        Close(index);
+        return true;
+    }
+
+    /// <summary>Gives up datagrams whose time is over; the sender of one whose first fragment came is told (RFC 792).</summary>
+    public void RunTimers(long nowUs)
+    {
+        while (NextDeadlineUs <= nowUs)
+        {
+            int index = _oldest;
+            ref Entry entry = ref _entries[index];
+            if (entry.Dead is null)
+            {
+                _counters.IpReasmTimeout++;
+                if (entry.HeaderLength > 0)
+                {
+                    var about = new Ipv4Datagram
+                    {
+                        Source = entry.Key.Source,
+                        Destination = entry.Key.Destination,
+                        Protocol = entry.Key.Protocol,
+                        IpHeader = HeaderOf(index),
+                        Payload = entry.Head,
+                        PayloadLength = entry.HeldLength,
+                        Frames = entry.Frames,
+                    };
+                    _errors.Answer(about, IcmpType.TimeExceeded, IcmpCode.FragmentReassembly, nowUs);
+                }
+
+                Kill(index, DropReason.FRAG_REASM_TIMEOUT);
+            }
+
+            Close(index);
+        }
+    }
+
+    private enum Placement
+    {
+        Free,
+
+        /// <summary>A frame with just these bytes is there.</summary>
+        Repeated,
+        Overlapping,
+    }
+
+    /// <summary>Where a range goes: behind <paramref name="before"/> (<see cref="None"/>: at the front), if it is free.</summary>
+    private Placement Place(in Entry entry, int offset, int end, out int before)
+    {
+        before = None;
+        if (entry.Head == PagePool.NoFragment)
+        {
+            return Placement.Free;
+        }
+
+        // Nearly always in order.
+        if (End(entry.Tail) <= offset)
+        {
+            before = entry.Tail;
+            return Placement.Free;
+        }
+
+        int next = entry.Head;
+        while (End(next) <= offset)
+        {
+            before = next;
+            next = _pool[next].Next;
+        }
+
+        ref Fragment first = ref _pool[next];
+        if (first.Sequence >= (uint)end)
+        {
+            return Placement.Free;
+        }
+
+        if (first.Sequence != (uint)offset || first.Flags != FrameStart)
+        {
+            return Placement.Overlapping;
+        }
+
+        // The same start: repeated if the frame there has the same end.
+        int last = next;
+        while (_pool[last].Next != PagePool.NoFragment && _pool[_pool[last].Next].Flags != FrameStart)
+        {
+            last = _pool[last].Next;
+        }
+
+        return End(last) == end ? Placement.Repeated : Placement.Overlapping;
+    }
+
+    private int End(int slot) => (int)_pool[slot].Sequence + _pool[slot].Length;
+
+    private int HeldEnd(in Entry entry) => entry.Tail == PagePool.NoFragment ? 0 : End(entry.Tail);
+
+    private void Insert(ref Entry entry, int before, int chain, int offset)
+    {
+        int tail = chain;
+        _pool[chain].Flags = FrameStart;
+        for (int slot = chain; slot != PagePool.NoFragment; slot = _pool[slot].Next)
+        {
+            ref Fragment fragment = ref _pool[slot];
+            fragment.State = FragmentState.OutOfOrder;
+            fragment.Sequence = (uint)offset;
+            offset += fragment.Length;
+            tail = slot;
+        }
+
+        if (before == None)
+        {
+            _pool[tail].Next = entry.Head;
+            entry.Head = chain;
+        }
+        else
+        {
+            _pool[tail].Next = _pool[before].Next;
+            _pool[before].Next = chain;
+        }
+
+        if (_pool[tail].Next == PagePool.NoFragment)
+        {
+            entry.Tail = tail;
+        }
+    }
+
+    /// <summary>Pages that a chain holds, in bytes. Pieces of one page that follow each other count once.</summary>
+    private int TrueSize(int chain)
+    {
+        int pages = 0;
+        for (int page = -1; chain != PagePool.NoFragment; chain = _pool[chain].Next)
+        {
+            pages += _pool[chain].Page != page ? 1 : 0;
+            page = _pool[chain].Page;
+        }
+
+        return pages * _pool.Geometry.PageSize;
+    }
+
+    private bool TryOpen(in Key key, long nowUs, out int index)
+    {
+        if (_free == None && _oldest != None)
+        {
+            Kill(_oldest, DropReason.FRAG_LIMIT);
+            Close(_oldest);
+        }
+
+        index = _free;
+        if (index == None)
+        {
+            return false;
+        }
+
+        _free = _entries[index].Newer;
+        _entries[index] = new Entry
+        {
+            Key = key,
+            DeadlineUs = nowUs + TimeoutUs,
+            Head = PagePool.NoFragment,
+            Tail = PagePool.NoFragment,
+            TotalLength = -1,
+            Older = _newest,
+            Newer = None,
+        };
+        if (_newest == None)
+        {
+            _oldest = index;
+        }
+        else
+        {
+            _entries[_newest].Newer = index;
+        }
+
+        _newest = index;
+        _index.Add(key, index);
+        return true;
+    }
+
+    /// <summary>Gives up the oldest datagrams, but not <paramref name="except"/>, until so many bytes fit.</summary>
+    private void MakeRoom(int bytes, int except)
+    {
+        int index = _oldest;
+        while (_heldBytes + bytes > _maxBytes && index != None)
+        {
+            if (index != except)
+            {
+                Kill(index, DropReason.FRAG_LIMIT);
+            }
+
+            index = _entries[index].Newer;
+        }
+    }
+
+    /// <summary>Gives a datagram up: its pages are released, the entry stays to remember why.</summary>
+    private void Kill(int index, DropReason reason)
+    {
+        ref Entry entry = ref _entries[index];
+        if (entry.Dead is not null)
+        {
+            return;
+        }
+
+        entry.Dead = reason;
+        _counters.IpReasmFails++;
+        _drops.Count(reason, entry.Frames);
+        _pool.ReleaseChain(entry.Head);
+        Forget(ref entry);
+    }
+
+    private void Forget(ref Entry entry)
+    {
+        _heldBytes -= entry.HeldBytes;
+        HeldFrames -= entry.Frames;
+        (entry.Head, entry.Tail, entry.HeldBytes, entry.HeldLength, entry.Frames) = (PagePool.NoFragment, PagePool.NoFragment, 0, 0, 0);
+    }
+
+    private void Close(int index)
+    {
+        ref Entry entry = ref _entries[index];
+        Invariant.That(entry.Head == PagePool.NoFragment, "a datagram that is forgotten holds no pages");
+        if (entry.Older == None)
+        {
+            _oldest = entry.Newer;
+        }
+        else
+        {
+            _entries[entry.Older].Newer = entry.Newer;
+        }
+
+        if (entry.Newer == None)
+        {
+            _newest = entry.Older;
+        }
+        else
+        {
+            _entries[entry.Newer].Older = entry.Older;
+        }
+
+        _index.Remove(entry.Key);
+        entry.Newer = _free;
+        _free = index;
+    }
+
+    private ReadOnlySpan<byte> HeaderOf(int index) => _headers.AsSpan(index * Ipv4Header.MaxLength, _entries[index].HeaderLength);
+
+    private void Drop(DropReason reason, int chain)
+    {
+        _drops.Count(reason);
+        _pool.ReleaseChain(chain);
+    }
+}

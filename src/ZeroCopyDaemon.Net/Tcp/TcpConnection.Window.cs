@@ -1,0 +1,92 @@
+namespace ZeroCopyDaemon.Net.Tcp;
+
+/// <summary>The window that we offer, and when to acknowledge.</summary>
+public sealed partial class TcpConnection
+{
+    private const int RatioShift = 8;
+
+    private SeqNumber _rcvAdv;
+    private SeqNumber _lastAckSent;
+    private int _rcvScale;
+    private int _rcvMss = DefaultMss;
+    private int _ratio;
+    private int _maxAdvertised;
+    private int _unacknowledged;
+    private int _quickAcks = 16;
+    private bool _ackNow;
+
+    /// <summary>Before anything was measured: full segments, each on pages of its own.</summary>
+    private void SetRatio(int mss)
+    {
+        int page = Pool.Geometry.PageSize;
+        int pages = (mss + page - 1) / page;
+        _ratio = Math.Max(1, (int)(((long)mss << RatioShift) / ((long)pages * page)));
+    }
+
+    /// <summary>How much of the memory that we are charged for is payload: what decides how large a window the quota is good for.</summary>
+    private void MeasureRatio(int payload, int truesize)
+    {
+        if (truesize > 0)
+        {
+            int sample = (int)(((long)payload << RatioShift) / truesize);
+            _ratio = Math.Max(1, ((_ratio * 7) + sample) / 8);
+        }
+    }
+
+    /// <summary>Payload bytes that the quota and the budget's share are still good for.</summary>
+    private long AvailableWindow()
+    {
+        long share = _budget.AvailableBytes / Math.Max(1, Math.Min(_budget.Connections, 8));
+        long memory = Math.Min(ReceiveQuotaBytes - ChargedBytes, share);
+        long window = memory <= 0 ? 0 : (memory * _ratio) >> RatioShift;
+        return Math.Min(window, Math.Min(_layer.Options.MaxReceiveWindow, 65535L << _rcvScale));
+    }
+
+    /// <summary>
+    /// The window to advertise: its right edge never moves left (RFC 9293 section 3.8.6.2.2), and moves right only by a worthwhile step (receiver's silly window avoidance). A multiple of the scale's unit.
+    /// </summary>
+    private int SelectWindow()
+    {
+        long promised = Math.Max(0, _rcvAdv - _rcvNxt);
+        long window = AvailableWindow();
+        if (window - promised < Step())
+        {
+            window = promised;
+        }
+
+        long unit = 1L << _rcvScale;
+        return (int)Math.Min((window + unit - 1) & ~(unit - 1), 65535L << _rcvScale);
+    }
+
+    /// <summary>What moves the edge: a full segment, or half of the largest window there has been, whichever is less.</summary>
+    private long Step() => Math.Min(_rcvMss, _maxAdvertised / 2);
+
+    /// <summary>True if the peer should hear of room that releases have made: when what it knows of is less than half of it.</summary>
+    private bool IsWindowUpdateDue()
+    {
+        if (State is not (TcpState.Established or TcpState.FinWait1 or TcpState.FinWait2))
+        {
+            return false;
+        }
+
+        long promised = Math.Max(0, _rcvAdv - _rcvNxt);
+        long window = AvailableWindow();
+        return window - promised >= Math.Max(1, 2 * Step()) && promised <= window / 2;
+    }
+
+    private void OnAckSent(int window)
+    {
+        _rcvAdv = SeqNumber.Max(_rcvAdv, _rcvNxt + window);
+        _maxAdvertised = Math.Max(_maxAdvertised, window);
+        _lastAckSent = _rcvNxt;
+        _ackNow = false;
+        _unacknowledged = 0;
+        Disarm(TcpTimer.DelayedAck);
+    }
+
+    private void AcknowledgeNow()
+    {
+        _ackNow = true;
+        _layer.MarkReady(this);
+    }
+}

@@ -1,0 +1,90 @@
+using ZeroCopyDaemon.Memory;
+using ZeroCopyDaemon.Memory.Pages;
+using ZeroCopyDaemon.Nic.Rx;
+
+namespace ZeroCopyDaemon.Nic.Dma;
+
+/// <summary>What became of a frame that was to be placed.</summary>
+internal enum DmaResult
+{
+    /// <summary>It lies in buffers, and its completions are published.</summary>
+    Placed,
+
+    /// <summary>Too few buffers are posted; none was taken.</summary>
+    OutOfBuffers,
+
+    /// <summary>The completion queue has too little room; no buffer was taken.</summary>
+    CompletionQueueFull,
+}
+
+/// <summary>
+/// How the DMA engine lays frames down in posted buffers. It takes all that a frame needs, or nothing. What it tells the driver is in the completions alone: a placement that keeps a
+/// page open over several frames completes each of them in the same page and marks the page finished in the last of them.
+/// </summary>
+internal abstract unsafe class DmaPlacement(PoolGeometry geometry)
+{
+    /// <summary>Bytes of a page behind its headroom.</summary>
+    protected int UsablePageBytes { get; } = geometry.PageSize - geometry.Headroom;
+
+    protected int Headroom { get; } = geometry.Headroom;
+
+    /// <summary>Bytes written into data pages.</summary>
+    public long DataBytes { get; protected set; }
+
+    /// <summary>Bytes written into header buffers.</summary>
+    public long HeaderBytes { get; protected set; }
+
+    /// <summary>Frames whose headers went to a header buffer.</summary>
+    public long HeaderSplits { get; protected set; }
+
+    /// <summary>The engine for a placement.</summary>
+    public static DmaPlacement Create(Placement placement, PoolGeometry geometry) => placement switch
+    {
+        Placement.None => new NonePlacement(geometry),
+        Placement.Split => new SplitPlacement(geometry),
+        _ => throw new ArgumentException($"There is no placement {placement}."),
+    };
+
+    /// <summary>Lays one frame down.</summary>
+    public abstract DmaResult Place(RxQueue queue, ref IncomingFrame frame);
+
+    /// <summary>
+    /// Takes a page that is held open on the queue away from the DMA engine, when the driver takes everything back. False when there is none (left).
+    /// </summary>
+    public virtual bool TryTakeOpenPage(RxQueue queue, out int page)
+    {
+        page = -1;
+        return false;
+    }
+
+    /// <summary>Fresh pages that bytes take.</summary>
+    protected int PagesFor(int bytes) => (int)((uint)(bytes + UsablePageBytes - 1) / (uint)UsablePageBytes);
+
+    /// <summary>
+    /// Writes the rest of the frame into fresh pages, one after the other, and publishes its completions: <paramref name="written"/> ones that are written already, and one per page.
+    /// </summary>
+    protected void ScatterAndComplete(RxQueue queue, ref IncomingFrame frame, int written)
+    {
+        DataBytes += frame.Remaining;
+        while (frame.Remaining > 0)
+        {
+            RxDescriptor descriptor = queue.Pages.Pop();
+            int length = Math.Min(frame.Remaining, UsablePageBytes);
+            frame.WriteTo(descriptor.Address + Headroom, length);
+            queue.Completions.Reserve(written++) = new RxCompletion
+            {
+                Buffer = descriptor.Page,
+                Offset = Headroom,
+                Length = length,
+                Flags = RxCompletionFlags.PageFinished,
+            };
+        }
+
+        Invariant.That(written > 0, "a placed frame has a completion");
+        ref RxCompletion last = ref queue.Completions.Reserve(written - 1);
+        last.Flags |= RxCompletionFlags.EndOfPacket;
+        last.Checksum = frame.Checksum;
+        last.RssHash = frame.RssHash;
+        queue.Completions.Publish(written);
+    }
+}

@@ -1,0 +1,338 @@
+using ZeroCopyDaemon.Memory;
+using ZeroCopyDaemon.Memory.Counters;
+using ZeroCopyDaemon.Memory.Pages;
+using ZeroCopyDaemon.Net.Devices;
+using ZeroCopyDaemon.Net.Packets;
+using ZeroCopyDaemon.Nic.Rx;
+using ZeroCopyDaemon.Nic.Tx;
+
+namespace ZeroCopyDaemon.Nic;
+
+/// <summary>
+/// The NIC's driver: keeps the RX rings filled from the page pool, polls completions NAPI-style, makes fragments of what the DMA engine wrote and hands frames to the stack; for the stack it
+/// is the <see cref="IFrameDevice"/>. Every page it took from the pool it gives back: to the stack as fragments, or on <see cref="Dispose"/>. Single-threaded.
+/// </summary>
+public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
+{
+    private readonly NicModel _nic;
+    private readonly PagePool _pool;
+    private readonly TxEngine _tx;
+    private bool _disposed;
+    private long _polls;
+    private long _budgetExhausted;
+    private long _allocFailed;
+    private long _fragmentsExhausted;
+    private long _payloadBytes;
+    private long _payloadPageBytes;
+
+    /// <summary>Posts the RX rings full at once; throws <see cref="InvalidOperationException"/> if the pool has too few pages for them (needs rings plus a quarter).</summary>
+    public NicDriver(NicModel nic, PagePool pool)
+    {
+        ArgumentNullException.ThrowIfNull(nic);
+        ArgumentNullException.ThrowIfNull(pool);
+        if (pool.Geometry != nic.Geometry)
+        {
+            throw new ArgumentException($"The NIC was made for {nic.Geometry}, but the pool is {pool.Geometry}.");
+        }
+
+        _nic = nic;
+        _pool = pool;
+        _tx = nic.Tx;
+        int ring = nic.Options.RxRingSize * nic.Options.RxQueues;
+        int needed = ring + (ring / 4);
+        if (pool.FreePages < needed)
+        {
+            throw new InvalidOperationException(
+                $"{nic.Options.RxQueues} RX queues of {nic.Options.RxRingSize} pages need a pool with {needed} free pages (a quarter more than the rings), "
+                + $"but it has {pool.FreePages}: make the pool larger, or the RX rings smaller or fewer.");
+        }
+
+        foreach (RxQueue queue in nic.RxQueues)
+        {
+            if (queue.Pages.Count != 0 || queue.HeaderBuffers.Count != 0)
+            {
+                throw new InvalidOperationException("The NIC has a driver already.");
+            }
+
+            for (int buffer = 0; buffer < queue.HeaderBuffers.Capacity; buffer++)
+            {
+                queue.HeaderBuffers.Push(buffer);
+            }
+
+            queue.Interrupt.Enable();
+            Refill(queue);
+        }
+    }
+
+    /// <inheritdoc/>
+    public int Mtu => _nic.Options.Mtu;
+
+    /// <inheritdoc/>
+    public bool TxChecksumOffload => _nic.Options.TxChecksumOffload;
+
+    /// <inheritdoc/>
+    public int MaxTsoBytes => _nic.Options.EffectiveTso ? TxEngine.MaxTsoBytes : 0;
+
+    /// <inheritdoc/>
+    public int MaxChunks => TxDescriptor.MaxChunks;
+
+    /// <inheritdoc/>
+    public long TxPosted => _tx.Posted;
+
+    /// <inheritdoc/>
+    public long TxCompleted => _tx.Completed;
+
+    /// <summary>
+    /// NAPI: per RX queue, if its interrupt is due (or the queue is being polled already), hands at most <paramref name="budget"/> frames to <paramref name="receiver"/>, refills the ring, and goes back
+    /// to interrupts when the queue ran empty. Returns frames handed up.
+    /// </summary>
+    public int Poll(long nowUs, int budget, IFrameReceiver receiver)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        int received = 0;
+        foreach (RxQueue queue in _nic.RxQueues)
+        {
+            if (!queue.Interrupt.Enabled || queue.Interrupt.TryRaise(nowUs))
+            {
+                received += PollQueue(queue, nowUs, budget, receiver);
+                Refill(queue);
+            }
+            else if (LacksPages(queue))
+            {
+                // The pool was empty when the queue was last refilled, and nothing may come in to make us look again.
+                Refill(queue);
+            }
+        }
+
+        return received;
+    }
+
+    /// <summary>
+    /// True while some queue is being polled (budget was exhausted), its interrupt is due, or its ring lacks pages that the pool has again: call <see cref="Poll"/> without sleeping.
+    /// </summary>
+    public bool NeedsPoll(long nowUs)
+    {
+        foreach (RxQueue queue in _nic.RxQueues)
+        {
+            if (!queue.Interrupt.Enabled || queue.Interrupt.DueUs <= nowUs || LacksPages(queue))
+            {
+                return !_disposed;
+            }
+        }
+
+        return false;
+    }
+
+    /// <inheritdoc/>
+    public bool TryTransmit(in TxFrame frame)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return _tx.TryPost(frame);
+    }
+
+    /// <summary>Takes all posted pages back (for a clean end: afterwards every page is free). Frames on the TX ring are completed unsent.</summary>
+    public void Dispose()
+    {
+        if (_disposed)
+        {
+            return;
+        }
+
+        _disposed = true;
+        foreach (RxQueue queue in _nic.RxQueues)
+        {
+            while (queue.Completions.Count > 0)
+            {
+                RxCompletion completion = queue.Completions.Pop();
+                if ((completion.Flags & RxCompletionFlags.PageFinished) != 0)
+                {
+                    EndPosting(queue, completion.Buffer);
+                }
+            }
+
+            while (_nic.TryTakeOpenPage(queue, out int page))
+            {
+                EndPosting(queue, page);
+            }
+
+            while (queue.Pages.Count > 0)
+            {
+                EndPosting(queue, queue.Pages.Pop().Page);
+            }
+
+            queue.HeaderBuffers.Skip(queue.HeaderBuffers.Count);
+            queue.Interrupt.Disable();
+            Invariant.That(queue.PagesHeld == 0, "a driver takes back every page it posted");
+        }
+
+        _tx.Abandon();
+    }
+
+    /// <inheritdoc/>
+    public void VisitCounters(ICounterVisitor visitor)
+    {
+        visitor.Counter("nic.rx_polls", _polls);
+        visitor.Counter("nic.rx_poll_budget", _budgetExhausted);
+        visitor.Counter("nic.rx_alloc_failed", _allocFailed);
+        visitor.Counter("nic.rx_fragments_exhausted", _fragmentsExhausted);
+        visitor.Counter("rx.payload_bytes", _payloadBytes);
+        visitor.Counter("rx.payload_page_bytes", _payloadPageBytes);
+    }
+
+    // A few missing pages are no reason for an extra poll: the queue's next one brings them. But a sender that is paused causes no next one.
+    private bool LacksPages(RxQueue queue) =>
+        _pool.FreePages > 0 && queue.PagesHeld < queue.Pages.Capacity && (queue.RunsLow || queue.PagesHeld < queue.Pages.Capacity / 2);
+
+    private int PollQueue(RxQueue queue, long nowUs, int budget, IFrameReceiver receiver)
+    {
+        _polls++;
+        int received = 0;
+        for (int work = 0; work < budget && queue.Completions.Count > 0; work++)
+        {
+            received += ReceiveFrame(queue, nowUs, receiver) ? 1 : 0;
+        }
+
+        if (queue.Completions.Count == 0)
+        {
+            queue.Interrupt.Enable();
+        }
+        else
+        {
+            _budgetExhausted++;
+        }
+
+        return received;
+    }
+
+    /// <summary>Takes one frame's completions, makes fragments of its payload, and hands it up. False if it had to be dropped.</summary>
+    private bool ReceiveFrame(RxQueue queue, long nowUs, IFrameReceiver receiver)
+    {
+        RxCompletion completion = queue.Completions.Pop();
+        int headerBuffer = -1;
+        int headerPage = -1;
+        int skip = 0;
+        ReadOnlySpan<byte> headers;
+        if ((completion.Flags & RxCompletionFlags.HeaderBuffer) != 0)
+        {
+            headerBuffer = completion.Buffer;
+            headers = new ReadOnlySpan<byte>(queue.HeaderAddress(headerBuffer), completion.Length);
+        }
+        else
+        {
+            // Placement `none`: the headers lead the first page, which therefore stays ours until the stack has read them.
+            headers = new ReadOnlySpan<byte>(_pool.PageAddress(completion.Buffer) + completion.Offset, completion.Length);
+            skip = HeaderDissector.Dissect(headers).HeaderLength;
+            headers = headers[..skip];
+            headerPage = (completion.Flags & RxCompletionFlags.PageFinished) != 0 ? completion.Buffer : -1;
+        }
+
+        int head = PagePool.NoFragment;
+        int tail = PagePool.NoFragment;
+        int payloadLength = 0;
+        int payloadPages = 0;
+        bool complete = true;
+        while (true)
+        {
+            if ((completion.Flags & RxCompletionFlags.HeaderBuffer) == 0)
+            {
+                int length = completion.Length - skip;
+                if (length > 0 && complete)
+                {
+                    complete = TryAppend(ref head, ref tail, completion.Buffer, completion.Offset + skip, length);
+                    payloadLength += length;
+                }
+
+                skip = 0;
+                if ((completion.Flags & RxCompletionFlags.PageFinished) != 0)
+                {
+                    payloadPages += length > 0 ? 1 : 0;
+                    if (completion.Buffer != headerPage)
+                    {
+                        EndPosting(queue, completion.Buffer);
+                    }
+                }
+            }
+
+            if ((completion.Flags & RxCompletionFlags.EndOfPacket) != 0)
+            {
+                break;
+            }
+
+            completion = queue.Completions.Pop();
+        }
+
+        try
+        {
+            if (complete)
+            {
+                _payloadBytes += payloadLength;
+                _payloadPageBytes += (long)payloadPages * _pool.Geometry.PageSize;
+                receiver.Receive(new RxFrame(headers, head, payloadLength, completion.Checksum, completion.RssHash), nowUs);
+            }
+            else
+            {
+                _fragmentsExhausted++;
+                _pool.ReleaseChain(head);
+            }
+        }
+        finally
+        {
+            if (headerBuffer >= 0)
+            {
+                queue.HeaderBuffers.Push(headerBuffer);
+            }
+
+            if (headerPage >= 0)
+            {
+                EndPosting(queue, headerPage);
+            }
+        }
+
+        return complete;
+    }
+
+    private bool TryAppend(ref int head, ref int tail, int page, int offset, int length)
+    {
+        int slot = _pool.AddFragment(page, offset, length);
+        if (slot == PagePool.NoFragment)
+        {
+            return false;
+        }
+
+        if (tail == PagePool.NoFragment)
+        {
+            head = slot;
+        }
+        else
+        {
+            _pool[tail].Next = slot;
+        }
+
+        tail = slot;
+        return true;
+    }
+
+    private void Refill(RxQueue queue)
+    {
+        // A page in a completion that waits for us still counts: so a slow driver neither draws the pool empty nor lets the completion queue overflow.
+        while (queue.PagesHeld < queue.Pages.Capacity)
+        {
+            if (!_pool.TryPost(out int page))
+            {
+                _allocFailed++;
+                break;
+            }
+
+            queue.Pages.Push(new RxDescriptor { Address = _pool.PageAddress(page), Page = page });
+            queue.PagesHeld++;
+        }
+
+        _nic.UpdatePressure(queue);
+    }
+
+    private void EndPosting(RxQueue queue, int page)
+    {
+        queue.PagesHeld--;
+        _pool.EndPosting(page);
+    }
+}
