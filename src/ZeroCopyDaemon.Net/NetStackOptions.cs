@@ -93,8 +93,11 @@ public sealed record TcpOptions
     /// <summary>Retransmissions of the same data before giving up (R2 of RFC 9293 section 3.8.3).</summary>
     public int MaxRetransmissions { get; init; } = 15;
 
-    /// <summary>Retransmissions of SYN or SYN-ACK before giving up.</summary>
-    public int MaxSynRetransmissions { get; init; } = 6;
+    /// <summary>Retransmissions of SYN before an active open gives up: with an initial RTO of 1 s after three minutes (RFC 9293 section 3.8.3, MUST-23).</summary>
+    public int MaxSynRetransmissions { get; init; } = 7;
+
+    /// <summary>Retransmissions of SYN-ACK before a half-open connection is dropped.</summary>
+    public int MaxSynAckRetransmissions { get; init; } = 5;
 
     /// <summary>How long FIN-WAIT-2 is held for a peer that never closes, once our application has closed.</summary>
     public long FinWait2Us { get; init; } = 60_000_000;

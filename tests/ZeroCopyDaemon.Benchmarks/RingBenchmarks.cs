@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Threading.Channels;
 using BenchmarkDotNet.Attributes;
@@ -9,7 +8,7 @@ using ZeroCopyDaemon.Memory.Rings;
 namespace ZeroCopyDaemon.Benchmarks;
 
 /// <summary>
-/// A descriptor ring against a bounded channel, one entry being a descriptor of 32 bytes. "Same thread": what the code alone costs. "Across cores": one thread writes, another reads, both spin;
+/// A descriptor ring against a bounded channel, one entry being a descriptor of 32 bytes. "Same thread": what the code alone costs. "Across cores": one thread writes, another reads, both spin (and yield, should the machine have others to run);
 /// the ring's halves are two mappings of two regions, as between two processes.
 /// </summary>
 [GroupBenchmarksBy(BenchmarkLogicalGroupRule.ByCategory, BenchmarkLogicalGroupRule.ByParams)]
@@ -42,30 +41,19 @@ public unsafe class RingBenchmarks
     public int Batch { get; set; }
 
     [GlobalSetup(Targets = [nameof(ChannelOnOneThread), nameof(RingOnOneThread)])]
-    public void Setup()
-    {
-        string directory = Path.GetTempPath();
-        _producerArea = SharedRegion.Create("zcd-bench-producer", AreaBytes, directory, prefault: true);
-        _consumerArea = SharedRegion.Create("zcd-bench-consumer", HeaderBytes, directory, prefault: true);
-        _producerArea.SealReadOnlyForOthers();
-        _producerAreaSeenByConsumer = SharedRegion.Open(_producerArea.Path, AreaBytes, writable: false);
-        _producer = new RingProducer<Entry>(_producerArea.Address + HeaderBytes, Capacity, _producerArea.Address + TailOffset, _consumerArea.Address + HeadOffset);
-        byte* seen = _producerAreaSeenByConsumer.Address;
-        _consumer = new RingConsumer<Entry>(seen + HeaderBytes, Capacity, _consumerArea.Address + HeadOffset, seen + TailOffset);
-        _channel = Channel.CreateBounded<Entry>(new BoundedChannelOptions(Capacity) { SingleReader = true, SingleWriter = true });
-    }
+    public void Setup() => Make(twoMappings: false);
 
     [GlobalSetup(Target = nameof(RingAcrossCores))]
     public void SetupRingReader()
     {
-        Setup();
+        Make(twoMappings: true);
         StartReader(ReadRing);
     }
 
     [GlobalSetup(Target = nameof(ChannelAcrossCores))]
     public void SetupChannelReader()
     {
-        Setup();
+        Make(twoMappings: true);
         StartReader(ReadChannel);
     }
 
@@ -135,9 +123,17 @@ public unsafe class RingBenchmarks
     public void ChannelAcrossCores()
     {
         AskReader();
+        var spin = default(SpinWait);
         for (int written = 0; written < AcrossEntries;)
         {
-            written += _channel.Writer.TryWrite(new Entry { Value = (ulong)written }) ? 1 : 0;
+            if (_channel.Writer.TryWrite(new Entry { Value = (ulong)written }))
+            {
+                written++;
+            }
+            else
+            {
+                spin.SpinOnce(sleep1Threshold: -1);
+            }
         }
 
         AwaitReader();
@@ -148,6 +144,7 @@ public unsafe class RingBenchmarks
     public void RingAcrossCores()
     {
         AskReader();
+        var spin = default(SpinWait);
         for (int written = 0; written < AcrossEntries;)
         {
             int batch = Batch;
@@ -156,14 +153,32 @@ public unsafe class RingBenchmarks
                 written++;
             }
 
-            _producer.Publish();
+            if (!_producer.Publish())
+            {
+                spin.SpinOnce(sleep1Threshold: -1);
+            }
         }
 
         AwaitReader();
     }
 
+    private void Make(bool twoMappings)
+    {
+        string directory = Path.GetTempPath();
+        _producerArea = SharedRegion.Create("zcd-bench-producer", AreaBytes, directory, prefault: true);
+        _consumerArea = SharedRegion.Create("zcd-bench-consumer", HeaderBytes, directory, prefault: true);
+        _producerArea.SealReadOnlyForOthers();
+        _producerAreaSeenByConsumer = SharedRegion.Open(_producerArea.Path, AreaBytes, writable: false);
+        _producer = new RingProducer<Entry>(_producerArea.Address + HeaderBytes, Capacity, _producerArea.Address + TailOffset, _consumerArea.Address + HeadOffset);
+        // One thread that stores and loads at two addresses of the same memory pays for that, which two processes don't.
+        byte* seen = twoMappings ? _producerAreaSeenByConsumer.Address : _producerArea.Address;
+        _consumer = new RingConsumer<Entry>(seen + HeaderBytes, Capacity, _consumerArea.Address + HeadOffset, seen + TailOffset);
+        _channel = Channel.CreateBounded<Entry>(new BoundedChannelOptions(Capacity) { SingleReader = true, SingleWriter = true });
+    }
+
     private void ReadRing(long upTo)
     {
+        var spin = default(SpinWait);
         while (_read < upTo)
         {
             int batch = 0;
@@ -172,13 +187,14 @@ public unsafe class RingBenchmarks
                 batch++;
             }
 
+            Count(batch, ref spin);
             _consumer.Retire();
-            Volatile.Write(ref _read, _read + batch);
         }
     }
 
     private void ReadChannel(long upTo)
     {
+        var spin = default(SpinWait);
         while (_read < upTo)
         {
             int batch = 0;
@@ -187,7 +203,19 @@ public unsafe class RingBenchmarks
                 batch++;
             }
 
-            Volatile.Write(ref _read, _read + batch);
+            Count(batch, ref spin);
+        }
+    }
+
+    private void Count(int read, ref SpinWait spin)
+    {
+        if (read == 0)
+        {
+            spin.SpinOnce(sleep1Threshold: -1);
+        }
+        else
+        {
+            Volatile.Write(ref _read, _read + read);
         }
     }
 
@@ -214,9 +242,10 @@ public unsafe class RingBenchmarks
 
     private void AwaitReader()
     {
+        var spin = default(SpinWait);
         while (Volatile.Read(ref _read) < _asked)
         {
-            Thread.SpinWait(1);
+            spin.SpinOnce(sleep1Threshold: -1);
         }
     }
 

@@ -11,7 +11,7 @@ internal struct RttEstimator(long initialRtoUs, long minRtoUs, long maxRtoUs)
 
     public long VarianceUs { get; private set; }
 
-    /// <summary>Doublings since the last acknowledgment of new data.</summary>
+    /// <summary>Doublings since the last measurement: an acknowledgment that can't be measured doesn't end them (RFC 6298 section 5).</summary>
     public int Backoff { get; private set; }
 
     /// <summary>The timeout, backed off (RFC 6298 (5.5)) and bounded.</summary>
@@ -21,6 +21,7 @@ internal struct RttEstimator(long initialRtoUs, long minRtoUs, long maxRtoUs)
     public void Measure(long rttUs)
     {
         rttUs = Math.Max(1, rttUs);
+        Backoff = 0;
         if (SmoothedUs == 0)
         {
             SmoothedUs = rttUs;
@@ -36,8 +37,6 @@ internal struct RttEstimator(long initialRtoUs, long minRtoUs, long maxRtoUs)
     }
 
     public void BackOff() => Backoff++;
-
-    public void ResetBackoff() => Backoff = 0;
 
     /// <summary>The SYN or its answer was lost: 3 s from here on until measured (RFC 6298 (5.7)).</summary>
     public void OnSynLost()

@@ -14,6 +14,7 @@ internal unsafe struct SendQueue(int limit)
     private int _head;
     private int _count;
     private int _acked;
+    private int _done;
     private int _cursor;
     private long _cursorPosition;
 
@@ -32,10 +33,8 @@ internal unsafe struct SendQueue(int limit)
 
     public readonly int Free => limit - _count;
 
-    /// <summary>True if items wait to be taken back.</summary>
-    public readonly bool HasAcknowledged => _acked > 0;
-
-    public readonly bool IsEmpty => _count == 0;
+    /// <summary>True if items are acknowledged that the device may still read.</summary>
+    public readonly bool IsDeviceReading => _acked > _done;
 
     /// <summary>True if the last item queued came with "more follows".</summary>
     public readonly bool EndsWithMore => _count > _acked && _ring![(_head + _count - 1) & (_ring.Length - 1)].More;
@@ -113,19 +112,32 @@ internal unsafe struct SendQueue(int limit)
         return any;
     }
 
+    /// <summary>The device has completed so many frames. True if items became free to be taken back by that.</summary>
+    public bool AdvanceDone(long completed)
+    {
+        bool any = false;
+        while (_done < _acked && _ring![(_head + _done) & (_ring.Length - 1)].DoneAt <= completed)
+        {
+            _done++;
+            any = true;
+        }
+
+        return any;
+    }
+
     /// <summary>The connection is over: every item is done once the device is.</summary>
     public void Abandon(long posted) => Acknowledge(long.MaxValue, posted);
 
     /// <summary>Takes the oldest done item back; its fragment, if it was one, is released.</summary>
     public bool TryTake(PagePool pool, long completed, out SendItem item)
     {
-        if (_acked == 0 || _ring![_head].DoneAt > completed)
+        if (_done == 0 && !AdvanceDone(completed))
         {
             item = default;
             return false;
         }
 
-        item = _ring[_head].Item;
+        item = _ring![_head].Item;
         if (item.Fragment != PagePool.NoFragment)
         {
             pool.Release(item.Fragment);
@@ -134,6 +146,7 @@ internal unsafe struct SendQueue(int limit)
         _head = (_head + 1) & (_ring.Length - 1);
         _count--;
         _acked--;
+        _done--;
         _cursor--;
         return true;
     }

@@ -1,32 +1,22 @@
-using ZeroCopyDaemon.Memory.Pages;
-using ZeroCopyDaemon.Net.Packets;
-
 namespace ZeroCopyDaemon.Net.Tcp;
 
 /// <summary>Segment arrives: RFC 9293 section 3.10.7, step by step.</summary>
 public sealed partial class TcpConnection
 {
     /// <summary>Acknowledgments of segments that are out of the window and carry nothing: one in this time, so that two ends can't keep each other busy.</summary>
-    private const long OutOfWindowAckIntervalUs = 500_000;
+    internal const long OutOfWindowAckIntervalUs = 500_000;
+
+    /// <summary>After 24 days the peer's timestamp clock may have wrapped, and the recent timestamp says nothing any more (RFC 7323 section 5.5).</summary>
+    private const long RecentTimestampValidUs = 24L * 24 * 3600 * 1_000_000;
 
     private SeqNumber _irs;
     private SeqNumber _rcvNxt;
-    private bool _finSeen;
-    private SeqNumber _finSeq;
-    private long _streamReceived;
     private long _segmentsIn;
     private long _lastOutOfWindowAckUs = long.MinValue / 2;
     private bool _timestamps;
     private uint _recentTimestamp;
-
-    internal void OpenPassively(in TcpSegment syn, long nowUs)
-    {
-        State = TcpState.SynReceived;
-        _segmentsIn++;
-        TakeSyn(syn);
-        _sendSyn = true;
-        _layer.MarkReady(this);
-    }
+    private long _recentTimestampUs;
+    private bool _hostUnreachable;
 
     internal void OnSegment(in TcpSegment segment, long nowUs)
     {
@@ -34,7 +24,7 @@ public sealed partial class TcpConnection
         int chain = segment.Payload;
         if (State == TcpState.SynSent)
         {
-            OnSynSentSegment(segment, nowUs);
+            OnSynSentSegment(segment, ref chain, nowUs);
         }
         else
         {
@@ -70,6 +60,7 @@ public sealed partial class TcpConnection
             int payload = Math.Max(nextHopMtu, MinPathMtu) - HeaderBytes;
             if (nextHopMtu > 0 && payload < _pathPayload)
             {
+                // What was in flight was too long to arrive: all of it again, in shorter pieces (RFC 1191 section 6.4).
                 _pathPayload = payload;
                 UpdateMss();
                 _nxt = _una;
@@ -80,96 +71,18 @@ public sealed partial class TcpConnection
         {
             Fail(TcpError.ConnectionRefused, nowUs);
         }
-        else if (State == TcpState.SynSent)
-        {
-            Error = TcpError.HostUnreachable;
-        }
-    }
-
-    /// <summary>What a SYN says of its sender: first sequence number and options.</summary>
-    private void TakeSyn(in TcpSegment syn)
-    {
-        _irs = syn.Seq;
-        _rcvNxt = syn.Seq + 1;
-        _lastAckSent = _rcvNxt;
-        _rcvAdv = _rcvNxt + _synWindow;
-        TcpSegmentOptions options = syn.Options;
-        _peerMss = options.Mss == 0 ? DefaultMss : Math.Max((int)options.Mss, MinMss);
-        if (_layer.Options.WindowScaling && options.WindowScale >= 0)
-        {
-            _sndScale = options.WindowScale;
-            _scaling = true;
-        }
         else
         {
-            _sndScale = 0;
-            _rcvScale = 0;
-            _scaling = false;
+            // What to say when the retransmissions have run out.
+            _hostUnreachable = true;
         }
-
-        _timestamps = _layer.Options.Timestamps && options.HasTimestamp;
-        _recentTimestamp = options.TimestampValue;
-        _sndWnd = syn.Window;
-        _maxSndWnd = _sndWnd;
-        _wl1 = syn.Seq;
-        _wl2 = syn.Ack;
-        UpdateMss();
     }
 
-    /// <summary>RFC 9293 section 3.10.7.3.</summary>
-    private void OnSynSentSegment(in TcpSegment segment, long nowUs)
-    {
-        bool ack = (segment.Flags & TcpFlags.Ack) != 0;
-        bool rst = (segment.Flags & TcpFlags.Rst) != 0;
-        bool acceptable = ack && segment.Ack == _iss + 1;
-        if (ack && !acceptable)
-        {
-            Drops.Count(DropReason.TCP_INVALID_ACK_SEQUENCE);
-            if (!rst)
-            {
-                _layer.SendReset(Local, Remote, segment.Ack, default, withAck: false, nowUs);
-            }
-
-            return;
-        }
-
-        if (rst)
-        {
-            Drops.Count(DropReason.TCP_RESET);
-            if (acceptable)
-            {
-                Fail(TcpError.ConnectionRefused, nowUs);
-            }
-
-            return;
-        }
-
-        if ((segment.Flags & TcpFlags.Syn) == 0)
-        {
-            Drops.Count(DropReason.TCP_FLAGS);
-            return;
-        }
-
-        TakeSyn(segment);
-        if (!ack)
-        {
-            // Simultaneous open.
-            State = TcpState.SynReceived;
-            _sendSyn = true;
-            _layer.MarkReady(this);
-            return;
-        }
-
-        Establish(nowUs);
-        _layer.Raise(this, TcpEvents.Connected);
-        AcknowledgeNow();
-    }
-
-    private void OnSynchronizedSegment(TcpSegment segment, ref int chain, long nowUs)
+    private void OnSynchronizedSegment(in TcpSegment segment, ref int chain, long nowUs)
     {
         if (State == TcpState.SynReceived && (segment.Flags & TcpFlags.Syn) != 0 && segment.Seq == _irs)
         {
-            if ((segment.Flags & TcpFlags.Ack) == 0)
+            if ((segment.Flags & (TcpFlags.Ack | TcpFlags.Rst)) == 0)
             {
                 // Our SYN-ACK was lost, or is on its way.
                 _sendSyn = true;
@@ -177,17 +90,20 @@ public sealed partial class TcpConnection
                 return;
             }
 
-            segment = segment with { Seq = segment.Seq + 1, Flags = segment.Flags & ~TcpFlags.Syn };
-        }
-
-        if (!IsTimestampAcceptable(segment, nowUs) || !IsAcceptable(segment, nowUs))
-        {
+            // Simultaneous open: the peer's SYN again, with the acknowledgment of ours. The window of a SYN isn't scaled.
+            TcpSegment rest = segment with { Seq = segment.Seq + 1, Flags = segment.Flags & ~TcpFlags.Syn, Window = (ushort)(segment.Window >> _sndScale) };
+            OnSegmentAfterSyn(rest, ref chain, nowUs);
             return;
         }
 
-        if (segment.Options.HasTimestamp && _timestamps && segment.Seq <= _lastAckSent)
+        OnSegmentAfterSyn(segment, ref chain, nowUs);
+    }
+
+    private void OnSegmentAfterSyn(in TcpSegment segment, ref int chain, long nowUs)
+    {
+        if (!IsTimestampAcceptable(segment, nowUs) || !IsAcceptable(segment, nowUs))
         {
-            _recentTimestamp = segment.Options.TimestampValue;
+            return;
         }
 
         if ((segment.Flags & TcpFlags.Rst) != 0)
@@ -198,10 +114,14 @@ public sealed partial class TcpConnection
 
         if ((segment.Flags & TcpFlags.Syn) != 0)
         {
-            // RFC 5961 section 4.2.
-            Drops.Count(DropReason.TCP_INVALID_SYN);
-            Challenge(nowUs);
+            OnUnexpectedSyn(nowUs);
             return;
+        }
+
+        if (_timestamps && segment.Options.HasTimestamp && segment.Seq <= _lastAckSent)
+        {
+            _recentTimestamp = segment.Options.TimestampValue;
+            _recentTimestampUs = nowUs;
         }
 
         if ((segment.Flags & TcpFlags.Ack) == 0)
@@ -215,19 +135,9 @@ public sealed partial class TcpConnection
             return;
         }
 
-        if (!OnAck(segment, nowUs) || IsRemoved)
+        if (OnAck(segment, nowUs) && !IsRemoved)
         {
-            return;
-        }
-
-        if (State is TcpState.Established or TcpState.FinWait1 or TcpState.FinWait2)
-        {
-            OnText(segment, ref chain, nowUs);
-        }
-
-        if (!IsRemoved && _finSeen && !PeerClosed && (_rcvNxt == _finSeq || Faults.IsOn(Fault.FinBeforeData)))
-        {
-            OnFin(nowUs);
+            OnTextAndFin(segment, ref chain, nowUs);
         }
     }
 
@@ -239,7 +149,7 @@ public sealed partial class TcpConnection
             return true;
         }
 
-        if (segment.Options.HasTimestamp && (int)(segment.Options.TimestampValue - _recentTimestamp) >= 0)
+        if (segment.Options.HasTimestamp && ((int)(segment.Options.TimestampValue - _recentTimestamp) >= 0 || nowUs - _recentTimestampUs > RecentTimestampValidUs))
         {
             return true;
         }
@@ -254,7 +164,7 @@ public sealed partial class TcpConnection
         return false;
     }
 
-    /// <summary>The four cases of RFC 9293 section 3.4, table 6. Also takes note of an acceptable FIN.</summary>
+    /// <summary>The four cases of RFC 9293 section 3.4, table 6.</summary>
     private bool IsAcceptable(in TcpSegment segment, long nowUs)
     {
         int window = Math.Max(0, _rcvAdv - _rcvNxt);
@@ -288,16 +198,6 @@ public sealed partial class TcpConnection
             return false;
         }
 
-        if ((segment.Flags & (TcpFlags.Fin | TcpFlags.Rst | TcpFlags.Syn)) == TcpFlags.Fin && !PeerClosed)
-        {
-            SeqNumber fin = segment.Seq + segment.PayloadLength;
-            if (!_finSeen && fin >= _rcvNxt && fin <= edge)
-            {
-                _finSeen = true;
-                _finSeq = fin;
-            }
-        }
-
         return true;
     }
 
@@ -329,395 +229,20 @@ public sealed partial class TcpConnection
         }
     }
 
-    private bool OnSynReceivedAck(in TcpSegment segment, long nowUs)
+    /// <summary>RFC 9293 section 3.10.7.4, fourth: a SYN within the window.</summary>
+    private void OnUnexpectedSyn(long nowUs)
     {
-        if (segment.Ack != _iss + 1)
+        Drops.Count(DropReason.TCP_INVALID_SYN);
+        if (State == TcpState.SynReceived && Listener is not null)
         {
-            Drops.Count(DropReason.TCP_INVALID_ACK_SEQUENCE);
-            _layer.SendReset(Local, Remote, segment.Ack, default, withAck: false, nowUs);
-            return false;
-        }
-
-        if (Listener is { } listener)
-        {
-            if (listener.AcceptQueueLength >= listener.Backlog)
-            {
-                // No room to accept it: the peer believes itself connected and will be answered when it sends, or our SYN-ACK's timer fires.
-                Drops.Count(DropReason.LISTENOVERFLOWS);
-                _layer.Counters.ListenOverflows++;
-                return false;
-            }
-
-            listener.HalfOpen--;
-            listener.AcceptQueueLength++;
-            CountsInAcceptQueue = true;
-        }
-
-        // The window in a SYN is never scaled; from here on it is.
-        _sndWnd = (long)segment.Window << _sndScale;
-        _maxSndWnd = Math.Max(_maxSndWnd, _sndWnd);
-        _wl1 = segment.Seq;
-        _wl2 = segment.Ack;
-        _layer.Counters.PassiveOpens += Listener is null ? 0 : 1;
-        Establish(nowUs);
-        _layer.Raise(this, Listener is null ? TcpEvents.Connected : TcpEvents.Accepted);
-        return true;
-    }
-
-    private void Establish(long nowUs)
-    {
-        State = TcpState.Established;
-        Disarm(TcpTimer.Retransmit);
-        _sendSyn = false;
-        _retransmissions = 0;
-        if (_synRetransmitted)
-        {
-            _rtt.OnSynLost();
-        }
-        else
-        {
-            _rtt.Measure(nowUs - _synSentUs);
-        }
-
-        _congestion.Start(_mss, _synRetransmitted ? 1 : _layer.Options.InitialWindowSegments);
-        _lastSendUs = nowUs;
-        _layer.MarkReady(this);
-    }
-
-    /// <summary>RFC 9293 section 3.10.7.4, fifth. False if the segment must not be looked at any further.</summary>
-    private bool OnAck(in TcpSegment segment, long nowUs)
-    {
-        long position = _una + (segment.Ack - SeqOf(_una));
-        if (position > _maxSent)
-        {
-            Drops.Count(DropReason.TCP_INVALID_ACK_SEQUENCE);
-            Challenge(nowUs);
-            return false;
-        }
-
-        if (position < _una - Math.Max(_maxSndWnd, 65535))
-        {
-            // RFC 5961 section 5.2.
-            Drops.Count(DropReason.TCP_INVALID_ACK_SEQUENCE);
-            Challenge(nowUs);
-            return false;
-        }
-
-        _unansweredProbes = 0;
-        long window = (long)segment.Window << _sndScale;
-        if (position > _una)
-        {
-            OnNewAck(segment, position, nowUs);
-        }
-        else if (position == _una && segment.SegmentLength == 0 && window == _sndWnd && window > 0 && _nxt > _una)
-        {
-            if (_recovery.OnDuplicateAck(SendState, _congestion, nowUs))
-            {
-                _layer.Counters.FastRetrans++;
-                _retransmitFirst = true;
-            }
-
-            _layer.MarkReady(this);
-        }
-
-        UpdateSendWindow(segment, position, window);
-        return AfterAck(nowUs);
-    }
-
-    private void OnNewAck(in TcpSegment segment, long position, long nowUs)
-    {
-        long acked = position - _una;
-        bool limited = _nxt - _una + _mss >= _congestion.Cwnd;
-        if (_rttPosition >= 0 && position > _rttPosition)
-        {
-            _rtt.Measure(nowUs - _rttStartUs);
-            _rttPosition = -1;
-        }
-        else if (_rttPosition < 0 && _timestamps && segment.Options.HasTimestamp && segment.Options.TimestampEcho != 0)
-        {
-            // Sent again, but the echo says which transmission was answered (RFC 7323 section 4).
-            long rttMs = (int)(Timestamp(nowUs) - segment.Options.TimestampEcho);
-            if (rttMs >= 0)
-            {
-                _rtt.Measure(rttMs * 1000);
-            }
-        }
-
-        _una = position;
-        _nxt = Math.Max(_nxt, _una);
-        _rtt.ResetBackoff();
-        _retransmissions = 0;
-        _persistBackoff = 0;
-        _retransmitFirst = _recovery.OnAck(SendState, acked, _congestion, limited, nowUs);
-        if (_una == _maxSent)
-        {
-            Disarm(TcpTimer.Retransmit);
-        }
-        else
-        {
-            Arm(TcpTimer.Retransmit, nowUs + _rtt.RtoUs);
-        }
-
-        if (_send.Acknowledge(_una, _layer.Device.TxPosted))
-        {
-            RaiseSent();
-        }
-
-        _layer.MarkReady(this);
-    }
-
-    private void UpdateSendWindow(in TcpSegment segment, long position, long window)
-    {
-        if (position < _una || !(_wl1 < segment.Seq || (_wl1 == segment.Seq && _wl2 <= segment.Ack)))
-        {
+            // Back to LISTEN: the peer began anew, and its SYN will come again.
+            _layer.Counters.AttemptFails++;
+            Finish(nowUs);
             return;
         }
 
-        bool opened = window > _sndWnd;
-        _sndWnd = window;
-        _maxSndWnd = Math.Max(_maxSndWnd, window);
-        _wl1 = segment.Seq;
-        _wl2 = segment.Ack;
-        if (window > 0)
-        {
-            if (opened)
-            {
-                Disarm(TcpTimer.Persist);
-                _persistBackoff = 0;
-                _layer.MarkReady(this);
-            }
-        }
-        else
-        {
-            // Closed, but alive: this is no reason to give up (RFC 9293 section 3.8.6.1).
-            _retransmissions = 0;
-            _layer.MarkReady(this);
-        }
-    }
-
-    /// <summary>What our FIN's acknowledgment changes.</summary>
-    private bool AfterAck(long nowUs)
-    {
-        if (!_finQueued || _una <= _send.End)
-        {
-            return true;
-        }
-
-        switch (State)
-        {
-            case TcpState.FinWait1:
-                State = TcpState.FinWait2;
-                if (_appClosed)
-                {
-                    Arm(TcpTimer.FinWait2, nowUs + _layer.Options.FinWait2Us);
-                }
-
-                return true;
-            case TcpState.Closing:
-                EnterTimeWait(nowUs);
-                return false;
-            case TcpState.LastAck:
-                Finish(nowUs);
-                return false;
-            default:
-                return true;
-        }
-    }
-
-    /// <summary>RFC 9293 section 3.10.7.4, seventh: payload, trimmed to what is new and fits.</summary>
-    private void OnText(in TcpSegment segment, ref int chain, long nowUs)
-    {
-        int length = segment.PayloadLength;
-        if (length == 0)
-        {
-            if ((segment.Flags & TcpFlags.Fin) != 0 && segment.Seq != _rcvNxt)
-            {
-                SendAck(nowUs);
-            }
-
-            return;
-        }
-
-        SeqNumber seq = segment.Seq;
-        int old = _rcvNxt - seq;
-        if (old >= length)
-        {
-            Drops.Count(DropReason.TCP_OLD_DATA);
-            if (!Faults.IsOn(Fault.OverlapNotTrimmed))
-            {
-                ReleaseOld(ref chain);
-                SendAck(nowUs);
-                return;
-            }
-        }
-
-        if (_appClosed)
-        {
-            // Nobody will ever read it, and the peer must know (RFC 9293 section 3.6.1, MUST-14... a reset rather than silence).
-            Drops.Count(DropReason.TCP_ABORT_ON_DATA);
-            _layer.Counters.AbortOnData++;
-            Reset(nowUs);
-            return;
-        }
-
-        if (old > 0 && !Faults.IsOn(Fault.OverlapNotTrimmed))
-        {
-            FragmentChain.TrimFront(Pool, ref chain, old);
-            seq += old;
-            length -= old;
-        }
-
-        int room = (_finSeen ? SeqNumber.Min(_finSeq, _rcvAdv) : _rcvAdv) - seq;
-        if (room < length)
-        {
-            if (room <= 0)
-            {
-                Drops.Count(DropReason.TCP_OVERWINDOW);
-                SendAck(nowUs);
-                return;
-            }
-
-            FragmentChain.TrimBack(Pool, ref chain, room);
-            length = room;
-        }
-
-        bool inOrder = seq <= _rcvNxt || Faults.IsOn(Fault.OutOfOrderDeliveredEarly);
-        if (!Admit(chain, inOrder))
-        {
-            SendAck(nowUs);
-            return;
-        }
-
-        if (inOrder)
-        {
-            TakeInOrder(ref chain, length, nowUs);
-        }
-        else
-        {
-            _layer.Counters.OfoQueue++;
-            _receive.AddOutOfOrder(Pool, chain, Id, seq, _streamReceived + (seq - _rcvNxt), Drops);
-            chain = PagePool.NoFragment;
-
-            // One acknowledgment for each, at once: the sender counts them (RFC 5681 section 4.2).
-            SendAck(nowUs);
-        }
-    }
-
-    private void TakeInOrder(ref int chain, int length, long nowUs)
-    {
-        bool hadGap = _receive.HasOutOfOrder;
-        SeqNumber before = _rcvNxt;
-        _receive.AppendInOrder(Pool, chain, Id, ref _rcvNxt, ref _streamReceived, Drops);
-        chain = PagePool.NoFragment;
-        _layer.Raise(this, TcpEvents.Readable);
-        _rcvMss = Math.Max(_rcvMss, Math.Min(length, _layer.Device.Mtu - HeaderBytes));
-        _unacknowledged += _rcvNxt - before;
-        if (hadGap || _quickAcks > 0 || _unacknowledged >= 2 * _rcvMss)
-        {
-            _quickAcks -= _quickAcks > 0 ? 1 : 0;
-            AcknowledgeNow();
-        }
-        else if (!IsArmed(TcpTimer.DelayedAck))
-        {
-            Arm(TcpTimer.DelayedAck, nowUs + _layer.Options.DelayedAckUs);
-        }
-    }
-
-    /// <summary>RFC 9293 section 3.10.7.4, eighth.</summary>
-    private void OnFin(long nowUs)
-    {
-        _rcvNxt += 1;
-        PeerClosed = true;
-
-        // What was held aside lies beyond the end of the stream: no gap before it will ever be filled.
-        _receive.Prune(Pool, Drops);
-        AcknowledgeNow();
-        _layer.Raise(this, TcpEvents.PeerClosed);
-        switch (State)
-        {
-            case TcpState.Established:
-                State = TcpState.CloseWait;
-                break;
-            case TcpState.FinWait1:
-                State = TcpState.Closing;
-                break;
-            case TcpState.FinWait2:
-                SendAck(nowUs);
-                EnterTimeWait(nowUs);
-                break;
-            default:
-                break;
-        }
-    }
-
-    private void EnterTimeWait(long nowUs)
-    {
-        _layer.EnterTimeWait(
-            this,
-            new TimeWaitEntry { SndNxt = SeqOf(_maxSent), RcvNxt = _rcvNxt, RecentTimestamp = _recentTimestamp, TimestampOffset = _timestampOffset, Timestamps = _timestamps },
-            nowUs);
-        Finish(nowUs);
-    }
-
-    /// <summary>
-    /// Charges a chain's pages, if they fit in the connection's quota and its budget; what is held out of order makes room for what is in order. False: dropped by reason, before it is acknowledged.
-    /// </summary>
-    private bool Admit(int chain, bool inOrder)
-    {
-        int fragments = FragmentChain.Count(Pool, chain);
-        long truesize = (long)fragments * Pool.Geometry.PageSize;
-        if (!inOrder && _receive.OutOfOrderCount + fragments > _layer.Options.MaxOutOfOrderFragments)
-        {
-            Drops.Count(DropReason.TCP_OFO_QUEUE_PRUNE);
-            return false;
-        }
-
-        if (!Fits(truesize) && inOrder && _receive.HasOutOfOrder)
-        {
-            _receive.Prune(Pool, Drops);
-        }
-
-        // With nothing charged one segment may always come: a connection must be able to go on whatever the others hold.
-        if (!Fits(truesize) && !(inOrder && ChargedBytes == 0 && _layer.RootBudget.AvailableBytes >= truesize))
-        {
-            Drops.Count(ChargedBytes + truesize > ReceiveQuotaBytes ? DropReason.SOCKET_RCVBUFF : DropReason.PROTO_MEM);
-            return false;
-        }
-
-        int payload = 0;
-        int charged = 0;
-        for (int slot = chain; slot != PagePool.NoFragment; slot = Pool[slot].Next)
-        {
-            payload += Pool[slot].Length;
-            charged += Pool.Charge(Pool[slot].Page, Id);
-        }
-
-        ChargedBytes += charged;
-        _budget.Charge(charged);
-        MeasureRatio(payload, charged);
-        return true;
-    }
-
-    private bool Fits(long truesize) => ChargedBytes + truesize <= ReceiveQuotaBytes && _budget.AvailableBytes >= truesize;
-
-    private void ReleaseOld(ref int chain)
-    {
-        if (Faults.IsOn(Fault.FragmentLeaked))
-        {
-            chain = PagePool.NoFragment;
-        }
-    }
-
-    private void RaiseSent()
-    {
-        if (_layer.Device.TxCompleted >= _layer.Device.TxPosted)
-        {
-            _layer.Raise(this, TcpEvents.Sent);
-            return;
-        }
-
-        _awaitedPosted = _layer.Device.TxPosted;
-        _layer.AwaitDevice(this);
+        // RFC 5961 section 4.2.
+        Challenge(nowUs);
     }
 
     /// <summary>An acknowledgment that asks the peer to prove itself (RFC 5961), within the stack's limit.</summary>
@@ -725,7 +250,7 @@ public sealed partial class TcpConnection
     {
         if (_layer.MayChallenge(nowUs))
         {
-            SendAck(nowUs);
+            Answer(nowUs);
         }
     }
 
@@ -741,6 +266,6 @@ public sealed partial class TcpConnection
             _lastOutOfWindowAckUs = nowUs;
         }
 
-        SendAck(nowUs);
+        Answer(nowUs);
     }
 }

@@ -53,10 +53,6 @@ public sealed partial class TcpConnection
     private int _peerMss = DefaultMss;
     private int _pathPayload = int.MaxValue;
     private int _mss = DefaultMss;
-    private bool _sendSyn;
-    private bool _synRetransmitted;
-    private long _synSentUs = -1;
-    private int _synWindow;
     private bool _finQueued;
     private bool _retransmitFirst;
     private bool _probeNow;
@@ -64,7 +60,6 @@ public sealed partial class TcpConnection
     private long _rttPosition = -1;
     private long _rttStartUs;
     private long _lastSendUs;
-    private long _awaitedPosted;
     private long _retransmits;
     private long _segmentsOut;
 
@@ -96,41 +91,42 @@ public sealed partial class TcpConnection
             IpSendResult sent = SendSyn(nowUs);
             if (sent != IpSendResult.Sent)
             {
-                return Translate(sent);
+                return Refused(sent, nowUs);
             }
 
             _sendSyn = false;
         }
 
-        if (State is TcpState.SynSent or TcpState.SynReceived or TcpState.Closed)
+        if (State is TcpState.SynSent or TcpState.Closed)
         {
             return OutputResult.Done;
         }
 
-        int burst = BurstBytes;
-        while (TrySelect(nowUs, out Selection selection))
+        if (State != TcpState.SynReceived)
         {
-            if (burst <= 0)
+            int burst = BurstBytes;
+            while (TrySelect(nowUs, out Selection selection))
             {
-                return OutputResult.More;
+                if (burst <= 0)
+                {
+                    RestoreSelection(selection);
+                    return OutputResult.More;
+                }
+
+                IpSendResult sent = SendData(ref selection, nowUs);
+                if (sent != IpSendResult.Sent)
+                {
+                    RestoreSelection(selection);
+                    return Refused(sent, nowUs);
+                }
+
+                burst -= selection.Length + 1;
             }
 
-            IpSendResult sent = SendData(ref selection, nowUs);
-            if (sent != IpSendResult.Sent)
-            {
-                return Translate(sent);
-            }
-
-            burst -= selection.Length + 1;
+            ArmPersistIfStuck(nowUs);
         }
 
-        ArmPersistIfStuck(nowUs);
-        if (_ackNow || IsWindowUpdateDue())
-        {
-            return Translate(SendAck(nowUs));
-        }
-
-        return OutputResult.Done;
+        return _ackNow || IsWindowUpdateDue() ? Translate(SendAck(nowUs)) : OutputResult.Done;
     }
 
     /// <summary>A piece of the send queue to put on the wire.</summary>
@@ -141,16 +137,26 @@ public sealed partial class TcpConnection
         public bool Fin;
         public bool Probe;
         public bool First;
+        public bool Forced;
     }
 
     private static OutputResult Translate(IpSendResult result) => result switch
     {
         IpSendResult.RingFull => OutputResult.RingFull,
         IpSendResult.AwaitingNeighbor => OutputResult.AwaitingNeighbor,
-
-        // No route: the timers try again and give up in their time.
         _ => OutputResult.Done,
     };
+
+    /// <summary>Something that needs an answer could not be sent. Whatever becomes of it, a timer tries again, and gives up in its time.</summary>
+    private OutputResult Refused(IpSendResult result, long nowUs)
+    {
+        if (!IsRemoved && result != IpSendResult.RingFull && !IsArmed(TcpTimer.Retransmit) && !IsArmed(TcpTimer.Persist))
+        {
+            Arm(TcpTimer.Retransmit, nowUs + _rtt.RtoUs);
+        }
+
+        return Translate(result);
+    }
 
     private SeqNumber SeqOf(long position) => new(_iss.Value + 1 + (uint)position);
 
@@ -202,7 +208,9 @@ public sealed partial class TcpConnection
             _congestion.OnIdle(_mss, _layer.Options.InitialWindowSegments);
         }
 
-        long window = Math.Min(_congestion.Cwnd + _recovery.ExtraBytes(_mss), _sndWnd);
+        // Limited transmit is for new data (RFC 3042).
+        long extra = _nxt >= _maxSent ? _recovery.ExtraBytes(_mss) : 0;
+        long window = Math.Min(_congestion.Cwnd + extra, _sndWnd);
         long usable = _una + window - _nxt;
         if (usable <= 0)
         {
@@ -212,35 +220,39 @@ public sealed partial class TcpConnection
         IFrameDevice device = _layer.Device;
         int most = device.MaxTsoBytes > _mss ? device.MaxTsoBytes - (device.MaxTsoBytes % _mss) : _mss;
         int length = (int)Math.Min(Math.Min(remaining, usable), most);
-        if (length > _mss && length < remaining)
+        bool all = length == remaining;
+        int odd = length % _mss;
+        if (odd != 0 && !MayBeSmall(odd, all, idle && length < _mss))
         {
-            length -= length % _mss;
+            length -= odd;
+            all = false;
+            if (length == 0)
+            {
+                return false;
+            }
         }
 
-        bool all = length == remaining;
-        if (length < _mss && !MayBeSmall(length, all, idle))
+        if (length == 0 && !all)
         {
             return false;
         }
 
+        selection = new Selection { Position = _nxt, Length = length, Fin = _finQueued && all && usable > length, Forced = _forceNow };
         _forceNow = false;
-        selection = new Selection { Position = _nxt, Length = length, Fin = _finQueued && all && usable > length };
         return length > 0 || selection.Fin;
     }
 
+    /// <summary>May a segment go that is not full? <paramref name="all"/>: nothing is left behind it. <paramref name="idle"/>: nothing is in flight before it.</summary>
     private bool MayBeSmall(int length, bool all, bool idle)
     {
-        if (_forceNow || _nxt < _maxSent)
+        if (_forceNow || (all && _finQueued) || (idle && _nxt < _maxSent))
         {
             return true;
         }
 
-        if (all && (_finQueued || (!_send.EndsWithMore && (NoDelay || idle))))
-        {
-            return true;
-        }
-
-        return length >= _maxSndWnd / 2 && length > 0;
+        // Nagle's algorithm: nothing small while something is in flight.
+        bool nagle = NoDelay || idle;
+        return nagle && ((all && !_send.EndsWithMore) || length >= _maxSndWnd / 2);
     }
 
     private IpSendResult SendData(ref Selection selection, long nowUs)
@@ -273,13 +285,11 @@ public sealed partial class TcpConnection
         bool last = selection.Position + selection.Length == _send.End;
         TcpFlags flags = TcpFlags.Ack | (last && selection.Length > 0 ? TcpFlags.Psh : TcpFlags.None) | (selection.Fin ? TcpFlags.Fin : TcpFlags.None);
         IpSendResult result = SendSegment(selection.Position, flags, chunks[..chunkCount], selection.Length, nowUs);
-        if (result != IpSendResult.Sent)
+        if (result == IpSendResult.Sent)
         {
-            RestoreSelection(selection);
-            return result;
+            OnSent(selection, again, nowUs);
         }
 
-        OnSent(selection, again, nowUs);
         return result;
     }
 
@@ -288,6 +298,7 @@ public sealed partial class TcpConnection
     {
         _probeNow |= selection.Probe;
         _retransmitFirst |= selection.First;
+        _forceNow |= selection.Forced;
     }
 
     private void OnSent(in Selection selection, bool again, long nowUs)
@@ -316,13 +327,6 @@ public sealed partial class TcpConnection
         }
 
         _maxSent = Math.Max(_maxSent, end);
-        if (selection.Probe)
-        {
-            ArmPersist(nowUs);
-            return;
-        }
-
-        _nxt = selection.First ? Math.Max(_nxt, Math.Min(end, _maxSent)) : end;
         if (selection.Fin)
         {
             State = State switch
@@ -333,6 +337,13 @@ public sealed partial class TcpConnection
             };
         }
 
+        if (selection.Probe)
+        {
+            ArmPersist(nowUs);
+            return;
+        }
+
+        _nxt = selection.First ? Math.Max(_nxt, end) : end;
         Disarm(TcpTimer.Persist);
         if (!IsArmed(TcpTimer.Retransmit))
         {
@@ -353,10 +364,20 @@ public sealed partial class TcpConnection
         }
         else
         {
-            AcknowledgeNow();
+            // Without a route it is lost, as on any wire.
+            _ackNow = result != IpSendResult.Unreachable;
         }
 
         return result;
+    }
+
+    /// <summary>Acknowledges at once, while a segment is being looked at.</summary>
+    private void Answer(long nowUs)
+    {
+        if (SendAck(nowUs) != IpSendResult.Sent && _ackNow)
+        {
+            _layer.MarkReady(this);
+        }
     }
 
     private IpSendResult SendSegment(long position, TcpFlags flags, ReadOnlySpan<TxChunk> chunks, int length, long nowUs)
@@ -428,23 +449,12 @@ public sealed partial class TcpConnection
             return result;
         }
 
+        OnAckSent(_synWindow);
         _segmentsOut++;
         _layer.Counters.OutSegs++;
-        if (answer)
-        {
-            _rcvAdv = SeqNumber.Max(_rcvAdv, _rcvNxt + _synWindow);
-            _maxAdvertised = Math.Max(_maxAdvertised, _synWindow);
-        }
-
-        if (_synSentUs < 0)
-        {
-            _synSentUs = nowUs;
-        }
-        else
-        {
-            _layer.Counters.RetransSegs++;
-        }
-
+        _layer.Counters.RetransSegs += _synTransmissions > 0 ? 1 : 0;
+        _synTransmissions++;
+        _synSentUs = nowUs;
         Arm(TcpTimer.Retransmit, nowUs + _rtt.RtoUs);
         return result;
     }

@@ -63,7 +63,11 @@ public sealed partial class TcpConnection
             return;
         }
 
-        _recovery.OnTimeout(SendState, _congestion, repeated: _retransmissions > 1, nowUs);
+        if (_maxSent > _una)
+        {
+            _recovery.OnTimeout(SendState, _congestion, repeated: _retransmissions > 1, nowUs);
+        }
+
         _rtt.BackOff();
         _rttPosition = -1;
         _retransmitFirst = false;
@@ -84,7 +88,7 @@ public sealed partial class TcpConnection
 
     private void OnSynTimeout(long nowUs)
     {
-        if (_retransmissions > _layer.Options.MaxSynRetransmissions)
+        if (_retransmissions > (Listener is null ? _layer.Options.MaxSynRetransmissions : _layer.Options.MaxSynAckRetransmissions))
         {
             if (Listener is not null)
             {
@@ -93,13 +97,13 @@ public sealed partial class TcpConnection
             }
             else
             {
-                Fail(Error == TcpError.None ? TcpError.TimedOut : Error, nowUs);
+                GiveUp(nowUs);
             }
 
             return;
         }
 
-        _synRetransmitted = true;
+        _synLost |= _synTransmissions > 0;
         _rtt.BackOff();
         _sendSyn = true;
         Arm(TcpTimer.Retransmit, nowUs + _rtt.RtoUs);
@@ -109,7 +113,7 @@ public sealed partial class TcpConnection
     private void GiveUp(long nowUs)
     {
         _layer.Counters.AbortOnTimeout++;
-        Fail(TcpError.TimedOut, nowUs);
+        Fail(_hostUnreachable ? TcpError.HostUnreachable : TcpError.TimedOut, nowUs);
     }
 
     /// <summary>The peer's window has been closed (or too small to use sensibly) for a while.</summary>

@@ -36,11 +36,22 @@ public sealed partial class TcpConnection
     /// <summary>Payload bytes that the quota and the budget's share are still good for.</summary>
     private long AvailableWindow()
     {
-        long share = _budget.AvailableBytes / Math.Max(1, Math.Min(_budget.Connections, 8));
-        long memory = Math.Min(ReceiveQuotaBytes - ChargedBytes, share);
+        long memory = Math.Min(ReceiveQuotaBytes - ChargedBytes, BudgetShare());
         long window = memory <= 0 ? 0 : (memory * _ratio) >> RatioShift;
+        if (window < _rcvMss && ChargedBytes == 0 && MayOverdraw(Pool.Geometry.PageSize))
+        {
+            window = _rcvMss;
+        }
+
         return Math.Min(window, Math.Min(_layer.Options.MaxReceiveWindow, 65535L << _rcvScale));
     }
+
+    private long BudgetShare() => _budget.AvailableBytes / Math.Clamp(_budget.Connections, 1, 8);
+
+    /// <summary>
+    /// A connection that holds nothing may take one segment in whatever others of its budget hold, or they might wait for each other for ever: as long as a quarter of the pool is left.
+    /// </summary>
+    private bool MayOverdraw(long truesize) => _layer.RootBudget.AvailableBytes - truesize >= _layer.RootBudget.LimitBytes / 4;
 
     /// <summary>
     /// The window to advertise: its right edge never moves left (RFC 9293 section 3.8.6.2.2), and moves right only by a worthwhile step (receiver's silly window avoidance). A multiple of the scale's unit.
@@ -59,19 +70,19 @@ public sealed partial class TcpConnection
     }
 
     /// <summary>What moves the edge: a full segment, or half of the largest window there has been, whichever is less.</summary>
-    private long Step() => Math.Min(_rcvMss, _maxAdvertised / 2);
+    private long Step() => _maxAdvertised == 0 ? _rcvMss : Math.Min(_rcvMss, _maxAdvertised / 2);
 
     /// <summary>True if the peer should hear of room that releases have made: when what it knows of is less than half of it.</summary>
-    private bool IsWindowUpdateDue()
+    internal bool IsWindowUpdateDue()
     {
-        if (State is not (TcpState.Established or TcpState.FinWait1 or TcpState.FinWait2))
+        if (State is not (TcpState.Established or TcpState.FinWait1 or TcpState.FinWait2) || PeerClosed)
         {
             return false;
         }
 
         long promised = Math.Max(0, _rcvAdv - _rcvNxt);
         long window = AvailableWindow();
-        return window - promised >= Math.Max(1, 2 * Step()) && promised <= window / 2;
+        return window - promised >= Math.Max(1, Step()) && promised <= window / 2;
     }
 
     private void OnAckSent(int window)
@@ -82,6 +93,11 @@ public sealed partial class TcpConnection
         _ackNow = false;
         _unacknowledged = 0;
         Disarm(TcpTimer.DelayedAck);
+        if (window < _rcvMss && BudgetShare() < ReceiveQuotaBytes - ChargedBytes)
+        {
+            // Others hold the memory: what they release concerns this connection too.
+            _layer.AwaitMemory(this);
+        }
     }
 
     private void AcknowledgeNow()

@@ -130,6 +130,8 @@ public sealed partial class TcpConnection
 
     internal bool IsAwaitingNeighbor { get; set; }
 
+    internal bool IsAwaitingMemory { get; set; }
+
     internal int HeapIndex { get; set; } = -1;
 
     internal long HeapDeadlineUs { get; set; }
@@ -264,17 +266,17 @@ public sealed partial class TcpConnection
         return events;
     }
 
-    /// <summary>The device may have finished with frames that read acknowledged items. True once there is nothing left to wait for.</summary>
-    internal bool OnDeviceProgress()
+    /// <summary>The device has completed so many frames, some of which read acknowledged items. True once there is nothing left to wait for.</summary>
+    internal bool OnDeviceProgress(long completed)
     {
-        if (_layer.Device.TxCompleted < _awaitedPosted)
-        {
-            return false;
-        }
-
-        if (_send.HasAcknowledged)
+        if (_send.AdvanceDone(completed) && !_closedRaised)
         {
             _layer.Raise(this, TcpEvents.Sent);
+        }
+
+        if (_send.IsDeviceReading)
+        {
+            return false;
         }
 
         if (_closedPending)
@@ -377,10 +379,10 @@ public sealed partial class TcpConnection
             return;
         }
 
-        if (_layer.Device.TxCompleted < _layer.Device.TxPosted && !_send.IsEmpty)
+        _send.AdvanceDone(_layer.Device.TxCompleted);
+        if (_send.IsDeviceReading)
         {
             _closedPending = true;
-            _awaitedPosted = _layer.Device.TxPosted;
             _layer.AwaitDevice(this);
             return;
         }

@@ -1,4 +1,5 @@
 using ZeroCopyDaemon.Net.Addresses;
+using ZeroCopyDaemon.Net.Ip;
 
 namespace ZeroCopyDaemon.Net.Tcp;
 
@@ -31,21 +32,14 @@ internal sealed partial class TcpLayer
             return;
         }
 
-        if (_flows.Count >= Options.MaxConnections)
+        if (!HasRoom)
         {
             Pool.ReleaseChain(segment.Payload);
             Drops.Count(DropReason.CONNECTION_LIMIT);
             return;
         }
 
-        SeqNumber initial = InitialSequence(flow, nowUs);
-        if (_timeWait.TryGet(flow, out TimeWaitEntry old))
-        {
-            // The next incarnation starts above the last one's numbers (RFC 9293 section 3.10.7.4).
-            initial = initial > old.SndNxt ? initial : old.SndNxt + 65536 + 2;
-            _timeWait.Remove(flow);
-        }
-
+        SeqNumber initial = InitialSequenceAfterTimeWait(flow, nowUs);
         TcpConnection connection = Add(flow, listener, listener.Budget, initial);
         listener.HalfOpen++;
         connection.OpenPassively(segment, nowUs);
@@ -56,18 +50,19 @@ internal sealed partial class TcpLayer
     }
 
     /// <summary>True if the segment is a SYN that may open the connection anew: the caller goes on to the listener.</summary>
-    private bool OnTimeWaitSegment(in FlowKey flow, TimeWaitEntry entry, in TcpSegment segment, long nowUs)
+    private bool OnTimeWaitSegment(int slot, in TcpSegment segment, long nowUs)
     {
+        ref TimeWaitEntry entry = ref _timeWait[slot];
         bool rst = (segment.Flags & TcpFlags.Rst) != 0;
+        bool old = entry.Timestamps && segment.Options.HasTimestamp && (int)(segment.Options.TimestampValue - entry.RecentTimestamp) < 0;
         if (!rst && (segment.Flags & (TcpFlags.Syn | TcpFlags.Ack)) == TcpFlags.Syn)
         {
             // RFC 6191 with timestamps, RFC 9293 section 3.10.7.4 without: newer than anything of the old connection.
             bool newer = entry.Timestamps && segment.Options.HasTimestamp && segment.Options.TimestampValue != entry.RecentTimestamp
-                ? (int)(segment.Options.TimestampValue - entry.RecentTimestamp) > 0
+                ? !old
                 : segment.Seq > entry.RcvNxt;
             if (newer)
             {
-                Counters.TimeWaitReused++;
                 return true;
             }
         }
@@ -80,15 +75,21 @@ internal sealed partial class TcpLayer
             return false;
         }
 
-        if (segment.SegmentLength > 0 || segment.Seq != entry.RcvNxt)
+        if (segment.SegmentLength == 0)
         {
-            if ((segment.Flags & TcpFlags.Fin) != 0 && segment.Seq + segment.SegmentLength == entry.RcvNxt)
+            if (segment.Seq == entry.RcvNxt || nowUs - entry.LastAckUs < TcpConnection.OutOfWindowAckIntervalUs)
             {
-                _timeWait.Restart(flow, entry, nowUs);
+                return false;
             }
 
-            Drops.Count(DropReason.TCP_OLD_DATA);
-            AcknowledgeTimeWait(segment, entry, nowUs);
+            entry.LastAckUs = nowUs;
+        }
+
+        Drops.Count(DropReason.TCP_OLD_DATA);
+        AcknowledgeTimeWait(segment, entry, nowUs);
+        if (!old && (segment.Flags & TcpFlags.Fin) != 0 && segment.Seq + segment.SegmentLength == entry.RcvNxt)
+        {
+            _timeWait.Restart(slot, nowUs);
         }
 
         return false;
@@ -113,7 +114,7 @@ internal sealed partial class TcpLayer
             Window = 1024,
             Options = options[..length],
         };
-        if (Ip.SendTcp(header, default, 0, 0, nowUs) == Net.Ip.IpSendResult.Sent)
+        if (Ip.SendTcp(header, default, 0, 0, nowUs) == IpSendResult.Sent)
         {
             Counters.OutSegs++;
         }
@@ -139,6 +140,21 @@ internal sealed partial class TcpLayer
 
     /// <summary>RFC 6528: a 4-microsecond clock plus a keyed hash of the four-tuple.</summary>
     private SeqNumber InitialSequence(in FlowKey flow, long nowUs) => new((uint)(nowUs / 4) + (uint)_hash.Hash(flow, purpose: 3));
+
+    /// <summary>The next incarnation of a connection in TIME-WAIT starts above the last one's numbers (RFC 9293 section 3.10.7.4), whatever the clock says. The entry goes.</summary>
+    private SeqNumber InitialSequenceAfterTimeWait(in FlowKey flow, long nowUs)
+    {
+        SeqNumber initial = InitialSequence(flow, nowUs);
+        if (!_timeWait.TryFind(flow, out int slot))
+        {
+            return initial;
+        }
+
+        Counters.TimeWaitReused++;
+        SeqNumber above = _timeWait[slot].SndNxt + 65536 + 2;
+        _timeWait.Remove(flow);
+        return SeqNumber.Max(initial, above);
+    }
 
     /// <summary>RFC 6056 algorithm 3: a hash of the destination decides where the search begins, so that ports towards one peer tell nothing of others.</summary>
     private bool TryPickPort(IpAddress source, IpEndpoint remote, out ushort port)

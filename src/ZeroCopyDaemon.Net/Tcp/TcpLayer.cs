@@ -13,6 +13,7 @@ namespace ZeroCopyDaemon.Net.Tcp;
 internal sealed partial class TcpLayer : ITcpInput, ICounterSource
 {
     private const int SlotBits = 17;
+    private const int MaxMemoryLooks = 256;
     private const int GenerationMask = (1 << (31 - SlotBits)) - 1;
     private readonly SipHash _hash;
     private readonly Dictionary<FlowKey, TcpConnection> _flows;
@@ -23,12 +24,17 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     private readonly Queue<TcpConnection> _events = new();
     private readonly List<TcpConnection> _awaitingDevice = [];
     private readonly List<TcpConnection> _awaitingNeighbor = [];
+    private readonly List<TcpConnection> _awaitingMemory = [];
     private readonly List<TcpConnection?> _slots = [];
     private readonly List<int> _generations = [];
     private readonly Stack<int> _freeSlots = new();
     private readonly Dictionary<int, DepartedCharge> _departed = [];
     private long _challengeWindowUs;
     private int _challengesLeft;
+    private long _deviceSeenCompleted = -1;
+    private TcpConnection? _lastFound;
+    private int _memoryCursor;
+    private bool _memoryReleased;
     private uint _nextPort;
 
     private readonly record struct DepartedCharge(ReceiveBudget Budget, long Bytes);
@@ -67,6 +73,9 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     public bool HasPendingOutput => _ready.Count > 0;
 
     public int ConnectionCount => _flows.Count;
+
+    /// <summary>Every slot counts, also that of a connection whose last event nobody has taken yet.</summary>
+    private bool HasRoom => _slots.Count - _freeSlots.Count < Math.Min(Options.MaxConnections, 1 << SlotBits);
 
     public int TimeWaitCount => _timeWait.Count;
 
@@ -130,13 +139,12 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
         }
 
         var flow = new FlowKey(local, remote);
-        if (_flows.ContainsKey(flow) || _flows.Count >= Options.MaxConnections)
+        if (_flows.ContainsKey(flow) || !HasRoom)
         {
             return null;
         }
 
-        _timeWait.Remove(flow);
-        TcpConnection connection = Add(flow, null, budget ?? RootBudget, InitialSequence(flow, nowUs));
+        TcpConnection connection = Add(flow, null, budget ?? RootBudget, InitialSequenceAfterTimeWait(flow, nowUs));
         Counters.ActiveOpens++;
         connection.OpenActively(nowUs);
         return connection;
@@ -148,13 +156,22 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
         Counters.InSegs++;
         Counters.InBytes += segment.PayloadLength;
         var flow = new FlowKey(segment.Destination, segment.Source);
-        if (_flows.TryGetValue(flow, out TcpConnection? connection))
+
+        // Segments come in trains: mostly it is the last one's connection again.
+        TcpConnection? connection = _lastFound;
+        if (connection is null || connection.Flow != flow)
         {
+            _flows.TryGetValue(flow, out connection);
+        }
+
+        if (connection is not null)
+        {
+            _lastFound = connection;
             connection.OnSegment(segment, nowUs);
             return;
         }
 
-        if (_timeWait.TryGet(flow, out TimeWaitEntry entry) && !OnTimeWaitSegment(flow, entry, segment, nowUs))
+        if (_timeWait.TryFind(flow, out int timeWait) && !OnTimeWaitSegment(timeWait, segment, nowUs))
         {
             return;
         }
@@ -201,6 +218,7 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     public int Poll(long nowUs)
     {
         _timeWait.Expire(nowUs);
+        NotifyMemoryReleased();
         while (_timers.TryTakeDue(nowUs, out TcpConnection due))
         {
             due.OnTimers(nowUs);
@@ -270,6 +288,7 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     /// <summary>A page charged to a connection is free again.</summary>
     public void Uncharge(int id, int bytes)
     {
+        _memoryReleased = true;
         if (TryGetConnection(id, out TcpConnection connection))
         {
             connection.OnUncharged(bytes);
@@ -329,12 +348,23 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
         }
     }
 
+    /// <summary>This connection's window is small because others hold the budget's memory: it is looked at again once some is released.</summary>
+    public void AwaitMemory(TcpConnection connection)
+    {
+        if (!connection.IsAwaitingMemory)
+        {
+            connection.IsAwaitingMemory = true;
+            _awaitingMemory.Add(connection);
+        }
+    }
+
     /// <summary>Takes a connection out of every table but the slots: it is over, and its last event is on its way.</summary>
     public void Remove(TcpConnection connection)
     {
         Invariant.That(!connection.IsRemoved, "a connection ends once");
         connection.IsRemoved = true;
         _flows.Remove(connection.Flow);
+        _lastFound = null;
         _timers.Remove(connection);
         if (connection.IsAwaitingNeighbor)
         {
@@ -354,8 +384,9 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     {
         if (nowUs - _challengeWindowUs >= 1_000_000)
         {
+            // How many is nobody else's to know: a fixed number, counted out by an outsider, would tell which connections there are (CVE-2016-5696).
             _challengeWindowUs = nowUs;
-            _challengesLeft = 1000;
+            _challengesLeft = 500 + (int)(_hash.Hash([6UL, (ulong)nowUs]) % 1000);
         }
 
         if (_challengesLeft == 0)
@@ -391,20 +422,63 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
 
     private void NotifyDeviceDone()
     {
-        if (_awaitingDevice.Count == 0)
+        long completed = Device.TxCompleted;
+        if (completed == _deviceSeenCompleted || _awaitingDevice.Count == 0)
         {
             return;
         }
 
+        _deviceSeenCompleted = completed;
         for (int i = _awaitingDevice.Count - 1; i >= 0; i--)
         {
             TcpConnection connection = _awaitingDevice[i];
-            if (connection.OnDeviceProgress())
+            if (connection.OnDeviceProgress(completed))
             {
                 connection.IsAwaitingDevice = false;
-                _awaitingDevice.RemoveAt(i);
+                RemoveAt(_awaitingDevice, i);
             }
         }
+    }
+
+    /// <summary>Lets some of those that wait for memory look again, in turn: a bounded number, as any release brings us here.</summary>
+    private void NotifyMemoryReleased()
+    {
+        if (!_memoryReleased)
+        {
+            return;
+        }
+
+        _memoryReleased = false;
+        for (int looks = Math.Min(_awaitingMemory.Count, MaxMemoryLooks); looks > 0; looks--)
+        {
+            if (_memoryCursor >= _awaitingMemory.Count)
+            {
+                _memoryCursor = 0;
+            }
+
+            TcpConnection connection = _awaitingMemory[_memoryCursor];
+            bool isDue = !connection.IsRemoved && connection.IsWindowUpdateDue();
+            if (isDue)
+            {
+                MarkReady(connection);
+            }
+
+            if (isDue || connection.IsRemoved)
+            {
+                connection.IsAwaitingMemory = false;
+                RemoveAt(_awaitingMemory, _memoryCursor);
+            }
+            else
+            {
+                _memoryCursor++;
+            }
+        }
+    }
+
+    private static void RemoveAt(List<TcpConnection> connections, int index)
+    {
+        connections[index] = connections[^1];
+        connections.RemoveAt(connections.Count - 1);
     }
 
     private void RetryAwaitingNeighbor()

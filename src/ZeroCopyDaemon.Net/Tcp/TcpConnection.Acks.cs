@@ -1,0 +1,166 @@
+namespace ZeroCopyDaemon.Net.Tcp;
+
+/// <summary>What an acceptable acknowledgment changes on the sending side.</summary>
+public sealed partial class TcpConnection
+{
+    /// <summary>RFC 9293 section 3.10.7.4, fifth. False if the segment must not be looked at any further.</summary>
+    private bool OnAck(in TcpSegment segment, long nowUs)
+    {
+        long position = _una + (segment.Ack - SeqOf(_una));
+        if (position > _maxSent)
+        {
+            Drops.Count(DropReason.TCP_INVALID_ACK_SEQUENCE);
+            Challenge(nowUs);
+            return false;
+        }
+
+        if (position < _una - _maxSndWnd)
+        {
+            // RFC 5961 section 5.2.
+            Drops.Count(DropReason.TCP_INVALID_ACK_SEQUENCE);
+            Challenge(nowUs);
+            return false;
+        }
+
+        _unansweredProbes = 0;
+        long window = (long)segment.Window << _sndScale;
+        if (position > _una)
+        {
+            OnNewAck(segment, position, nowUs);
+        }
+        else if (position == _una && segment.SegmentLength == 0 && window == _sndWnd && window > 0 && _maxSent > _una)
+        {
+            if (_recovery.OnDuplicateAck(SendState, _congestion, nowUs))
+            {
+                _layer.Counters.FastRetrans++;
+                _retransmitFirst = true;
+            }
+
+            _layer.MarkReady(this);
+        }
+
+        UpdateSendWindow(segment, position, window);
+        return AfterAck(nowUs);
+    }
+
+    private void OnNewAck(in TcpSegment segment, long position, long nowUs)
+    {
+        long acked = position - _una;
+        bool limited = _nxt - _una + _mss >= _congestion.Cwnd;
+        if (_rttPosition >= 0 && position > _rttPosition)
+        {
+            _rtt.Measure(nowUs - _rttStartUs);
+            _rttPosition = -1;
+        }
+        else if (_rttPosition < 0)
+        {
+            MeasureByTimestamp(segment, nowUs);
+        }
+
+        _una = position;
+        _nxt = Math.Max(_nxt, _una);
+        _retransmissions = 0;
+        _persistBackoff = 0;
+        _retransmitFirst = _recovery.OnAck(SendState, acked, _congestion, limited, nowUs);
+        if (_una == _maxSent)
+        {
+            Disarm(TcpTimer.Retransmit);
+        }
+        else
+        {
+            Arm(TcpTimer.Retransmit, nowUs + _rtt.RtoUs);
+        }
+
+        if (_send.Acknowledge(_una, _layer.Device.TxPosted))
+        {
+            RaiseSent();
+        }
+
+        _layer.MarkReady(this);
+    }
+
+    /// <summary>Something was sent more than once: the echo says which transmission was answered (RFC 7323 section 4).</summary>
+    private void MeasureByTimestamp(in TcpSegment segment, long nowUs)
+    {
+        if (_timestamps && segment.Options.HasTimestamp && segment.Options.TimestampEcho != 0)
+        {
+            long rttMs = (int)(Timestamp(nowUs) - segment.Options.TimestampEcho);
+            if (rttMs >= 0)
+            {
+                _rtt.Measure(rttMs * 1000);
+            }
+        }
+    }
+
+    private void UpdateSendWindow(in TcpSegment segment, long position, long window)
+    {
+        if (position < _una || !(_wl1 < segment.Seq || (_wl1 == segment.Seq && _wl2 <= segment.Ack)))
+        {
+            return;
+        }
+
+        bool opened = window > _sndWnd;
+        _sndWnd = window;
+        _maxSndWnd = Math.Max(_maxSndWnd, window);
+        _wl1 = segment.Seq;
+        _wl2 = segment.Ack;
+        if (window > 0)
+        {
+            if (opened)
+            {
+                Disarm(TcpTimer.Persist);
+                _persistBackoff = 0;
+                _layer.MarkReady(this);
+            }
+        }
+        else
+        {
+            // Closed, but alive: this is no reason to give up (RFC 9293 section 3.8.6.1).
+            _retransmissions = 0;
+            _layer.MarkReady(this);
+        }
+    }
+
+    /// <summary>What our FIN's acknowledgment changes.</summary>
+    private bool AfterAck(long nowUs)
+    {
+        if (!_finQueued || _una <= _send.End)
+        {
+            return true;
+        }
+
+        switch (State)
+        {
+            case TcpState.FinWait1:
+                State = TcpState.FinWait2;
+                if (_appClosed)
+                {
+                    Arm(TcpTimer.FinWait2, nowUs + _layer.Options.FinWait2Us);
+                }
+
+                return true;
+            case TcpState.Closing:
+                EnterTimeWait(nowUs);
+                return false;
+            case TcpState.LastAck:
+                Finish(nowUs);
+                return false;
+            default:
+                return true;
+        }
+    }
+
+    /// <summary>Tells of items that are acknowledged and no longer read by the device; of the others once they aren't.</summary>
+    private void RaiseSent()
+    {
+        if (_send.AdvanceDone(_layer.Device.TxCompleted))
+        {
+            _layer.Raise(this, TcpEvents.Sent);
+        }
+
+        if (_send.IsDeviceReading)
+        {
+            _layer.AwaitDevice(this);
+        }
+    }
+}
