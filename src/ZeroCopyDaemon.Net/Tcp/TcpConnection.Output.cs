@@ -126,7 +126,7 @@ public sealed partial class TcpConnection
             ArmPersistIfStuck(nowUs);
         }
 
-        return _ackNow || IsWindowUpdateDue() ? Translate(SendAck(nowUs)) : OutputResult.Done;
+        return _ackNow ? Translate(SendAck(nowUs)) : OutputResult.Done;
     }
 
     /// <summary>A piece of the send queue to put on the wire.</summary>
