@@ -139,7 +139,7 @@ public sealed class LifeTests(ITestOutputHelper output)
             ("mtu", ["up", "--name", "x", "--mtu", "100"]),
             ("workers", ["up", "--name", "x", "--workers", "many"]),
             ("pool", ["up", "--name", "x", "--pool-size", "4KiB"]),
-            ("memory", ["up", "--name", "x", "--pool-size", "4000GiB"]),
+            ("memory", ["up", "--name", "x", "--pool-size", "200GiB"]),
             ("name", ["up", "--name", "../x"]),
             ($"{daemon.Port}", ["up", "--name", "x", "--workers", "1", "--listen", $"{daemon.Port}"]),
             ("running", ["up", "--name", daemon.Name, "--listen", $"{Daemon.FreePort()}"]),
