@@ -113,6 +113,10 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
 
     public void Complete(long frames = long.MaxValue) => _completed = Math.Min(TxPosted, frames == long.MaxValue ? TxPosted : _completed + frames);
 
+    /// <summary>A connection whose quota is one page: its window is 1000 bytes, and closed while it holds anything.</summary>
+    public static TcpBench WithWindowOf1000() =>
+        new TcpBench(tcp => tcp with { MaxReceiveWindow = 1000, ReceiveQuotaBytes = 2048 }, pageSize: 2048).Accept();
+
     // Opening.
 
     public TcpListener Listen(int backlog = 16, ReceiveBudget? budget = null) => Listener = Tcp.Listen(Local, backlog, budget);

@@ -58,7 +58,11 @@ public sealed partial class TcpConnection
             if (!Faults.IsOn(Fault.OverlapNotTrimmed))
             {
                 ReleaseOld(ref chain);
-                Answer(nowUs);
+                if (!_finSeen || _finSeq != _rcvNxt)
+                {
+                    Answer(nowUs);
+                }
+
                 return;
             }
         }
