@@ -63,6 +63,9 @@ public sealed class KernelHost : IAsyncDisposable
 
     internal PollLoop Loop { get; private set; } = null!;
 
+    /// <summary>What workers open to map the page pool.</summary>
+    internal string RxPath { get; private set; } = "";
+
     internal WorkerFactory Workers { get; private set; } = null!;
 
     internal bool IsDraining => _draining;
@@ -194,6 +197,7 @@ public sealed class KernelHost : IAsyncDisposable
             return ValueTask.CompletedTask;
         });
         rx.SealReadOnlyForOthers();
+        RxPath = rx.Path;
         Notes = PlatformNotes(rx);
         var pool = new PagePool(rx.Address, Options.Geometry);
         var nic = new NicModel(

@@ -105,7 +105,7 @@ public sealed class KernelClient : IAsyncDisposable
         {
             cancellation.ThrowIfCancellationRequested();
             ThrowIfGone();
-            throw e.StatusCode == StatusCode.Unavailable ? await LossBehindAsync().ConfigureAwait(false) : new KernelRefusedException(e.Status.Detail, e);
+            throw AttachSession.FoundNobody(e) ? await LossBehindAsync().ConfigureAwait(false) : new KernelRefusedException(e.Status.Detail, e);
         }
 
         // Known before the first credit is given, so that no connection comes for a listener that nobody knows.

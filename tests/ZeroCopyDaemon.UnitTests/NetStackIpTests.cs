@@ -114,6 +114,35 @@ public sealed class NetStackIpTests
     }
 
     [Fact]
+    public void What_a_peer_sent_beyond_its_own_end_is_released_when_the_end_comes_and_closing_stays_orderly()
+    {
+        using var native = new NativePool();
+        var device = new RecordingDevice();
+        var stack = new NetStack(Options(Local, LocalMac), native.Pool, device);
+        stack.Listen(new IpEndpoint(Local, 80), 1);
+        void Segment(uint seq, uint ack, TcpFlags flags, int length) =>
+            TestFrames.Receive(stack, native.Pool, Ipv4(IpProtocol.Tcp, TcpBytes(Pattern(length), seq: seq, ack: ack, flags: flags)), 0);
+        TestFrames.Receive(stack, native.Pool, Arp(ArpOperation.Request, PeerMac, Peer, Local), 0);
+        Segment(99, 0, TcpFlags.Syn, 0);
+        stack.Poll(0);
+        Assert.True(TcpView.TryParse(device.TakeAll()[^1].AsSpan(34), out TcpView answer));
+        Assert.Equal(TcpFlags.Syn | TcpFlags.Ack, answer.Flags);
+        uint ours = answer.Seq.Value + 1;
+        Segment(100, ours, TcpFlags.Ack, 0);
+        Segment(200, ours, TcpFlags.Ack, 50);
+        Assert.Equal(1, native.Pool.FragmentsInUse);
+        Segment(100, ours, TcpFlags.Ack | TcpFlags.Fin, 0);
+        Assert.Equal(0, native.Pool.FragmentsInUse);
+        Assert.True(stack.TryTakeEvent(out TcpConnection connection, out TcpEvents events));
+        Assert.Equal(TcpEvents.Accepted | TcpEvents.PeerClosed, events);
+        device.TakeAll();
+        connection.Close(0);
+        stack.Poll(0);
+        Assert.True(TcpView.TryParse(device.TakeOne().AsSpan(34), out answer));
+        Assert.Equal(TcpFlags.Fin | TcpFlags.Ack, answer.Flags);
+    }
+
+    [Fact]
     public void The_stack_takes_its_pools_charges_and_names_each_counter_once()
     {
         using var native = new NativePool();

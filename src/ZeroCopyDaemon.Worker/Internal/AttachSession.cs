@@ -50,7 +50,7 @@ internal sealed class AttachSession : IAsyncDisposable
             await session.DisposeAsync().ConfigureAwait(false);
             switch (e)
             {
-                case RpcException { StatusCode: StatusCode.Unavailable }:
+                case RpcException rpc when FoundNobody(rpc):
                     throw new DaemonNotRunningException($"{missing} (nobody answers at {path}). Start one with: zcd up", e);
                 case RpcException { StatusCode: StatusCode.Cancelled } or OperationCanceledException when cancellation.IsCancellationRequested:
                     throw new OperationCanceledException("Attaching was cancelled.", e, cancellation);
@@ -117,6 +117,9 @@ internal sealed class AttachSession : IAsyncDisposable
             throw;
         }
     }
+
+    /// <summary>Whether a call failed because nobody answers, rather than because somebody said that he is not available.</summary>
+    public static bool FoundNobody(RpcException e) => e.StatusCode == StatusCode.Unavailable && e.Status.DebugException is not null;
 
     /// <summary>From here on the stream's events, and its end, reach the core.</summary>
     public void Watch(WorkerCore core, Action<TimeSpan> drain) => _reading = Task.Run(() => ReadAsync(core, drain));
