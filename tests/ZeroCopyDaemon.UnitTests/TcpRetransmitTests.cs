@@ -361,7 +361,7 @@ public sealed class TcpRetransmitTests
         // The 80 of the next round are all lost.
         Assert.Equal(80, bench.TakeSent().Length);
         bench.AdvanceToNextSegment();
-        Assert.Equal(1, bench.TakeSent().Length);
+        Assert.Single(bench.TakeSent());
         Assert.Equal(40_000, bench.Connection.GetInfo(bench.NowUs).SsthreshBytes);
         bench.Given(Ack, 1, acked + 80_000);
         int[] rounds = [.. Enumerable.Range(0, 9).Select(_ => Round())];
