@@ -65,7 +65,7 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
     }
 
     /// <summary>Takes what happened in the stack. Returns events handled.</summary>
-    public int TakeEvents()
+    public int TakeEvents(long nowUs)
     {
         int handled = 0;
         while (stack.TryTakeEvent(out TcpConnection tcp, out TcpEvents events))
@@ -73,7 +73,7 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
             handled++;
             if ((events & TcpEvents.Accepted) != 0)
             {
-                OnAccepted(tcp);
+                OnAccepted(tcp, nowUs);
             }
 
             if (tcp.Owner is not SocketConnection connection)
@@ -81,6 +81,7 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
                 continue;
             }
 
+            connection.NoMemoryNotice |= (events & TcpEvents.NoMemory) != 0;
             if ((events & TcpEvents.Failed) != 0)
             {
                 OnFailed(connection);
@@ -196,10 +197,12 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
         visitor.Counter("socket.connections", ConnectionCount);
     }
 
-    private void OnAccepted(TcpConnection tcp)
+    private void OnAccepted(TcpConnection tcp, long nowUs)
     {
         if (tcp.Listener?.Owner is not SocketListener listener || !_listeners.ContainsKey(listener.Id))
         {
+            // Its listener closed before anybody could take it.
+            tcp.Abort(nowUs);
             return;
         }
 
