@@ -38,7 +38,7 @@ public sealed class CliPageMapTests
     public void Pages_that_do_not_fill_the_last_group_are_shown_all_the_same()
     {
         PageMap map = new(Pages("00000" + "2", "000000"), columns: 2, rows: 1);
-        Assert.Equal(3, map.PagesPerCell);
+        Assert.Equal(4, map.PagesPerCell);
         Assert.Equal("·█", Glyphs(map));
     }
 
