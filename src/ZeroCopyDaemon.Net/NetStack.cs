@@ -62,8 +62,10 @@ public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
     /// <summary>Runs due timers, then transmits what may be sent until done or the TX ring is full. Returns the number of frames transmitted.</summary>
     public int Poll(long nowUs)
     {
+        long before = Device.TxPosted;
         _ip.Poll(nowUs);
-        return _tcp.Poll(nowUs);
+        _tcp.Poll(nowUs);
+        return (int)(Device.TxPosted - before);
     }
 
     /// <summary>Takes the next event. Flags of one connection are gathered into one event, and no event is ever lost.</summary>

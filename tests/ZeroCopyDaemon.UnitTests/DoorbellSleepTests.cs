@@ -135,7 +135,7 @@ public sealed unsafe class DoorbellSleepTests : IDisposable
         var sleeping = new Thread(() =>
         {
             var random = new Random(1);
-            while (answered < rounds)
+            while (answered < rounds && late == 0)
             {
                 sleeper.Announce();
                 if (Volatile.Read(ref asked) == answered)

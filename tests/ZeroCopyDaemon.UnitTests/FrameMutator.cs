@@ -17,9 +17,15 @@ internal sealed class FrameMutator(int seed)
 
     public static int SeedCount => Seeds.Length;
 
-    public byte[] Next()
+    /// <param name="live">What the stack expects next and has sent so far, so that mutated segments also meet a live connection.</param>
+    public byte[] Next((uint Seq, uint Ack)? live = null)
     {
         byte[] frame = [.. Seeds[_random.Next(Seeds.Length)]];
+        if (live is { } numbers && _random.Next(4) != 0)
+        {
+            JoinConnection(frame, numbers);
+        }
+
         int mutations = _random.Next(4);
         for (int i = 0; i < mutations && frame.Length > 0; i++)
         {
@@ -63,6 +69,27 @@ internal sealed class FrameMutator(int seed)
 
         return frame;
     }
+
+    private void JoinConnection(byte[] frame, (uint Seq, uint Ack) live)
+    {
+        FrameDissection dissection = HeaderDissector.Dissect(frame);
+        if (!dissection.HasPorts || dissection.Protocol != IpProtocol.Tcp || (frame[dissection.L4Offset + TcpHeader.FlagsOffset] & (byte)TcpFlags.Syn) != 0)
+        {
+            return;
+        }
+
+        Span<byte> tcp = frame.AsSpan(dissection.L4Offset);
+        BinaryPrimitives.WriteUInt32BigEndian(tcp[TcpHeader.SequenceOffset..], live.Seq + Jitter());
+        BinaryPrimitives.WriteUInt32BigEndian(tcp[TcpHeader.AcknowledgmentOffset..], live.Ack + (_random.Next(8) == 0 ? Jitter() : 0));
+        MendChecksums(frame);
+    }
+
+    private uint Jitter() => _random.Next(4) switch
+    {
+        0 => (uint)_random.Next(3000),
+        1 => (uint)-_random.Next(3000),
+        _ => 0,
+    };
 
     private static void MendChecksums(byte[] frame)
     {

@@ -3,6 +3,7 @@ using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net;
 using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Devices;
+using ZeroCopyDaemon.Net.Ip;
 using ZeroCopyDaemon.Net.Packets;
 using ZeroCopyDaemon.Net.Tcp;
 using static ZeroCopyDaemon.UnitTests.IpHost;
@@ -215,5 +216,52 @@ public sealed class IpInputTests
             DropReason.OTHERHOST,
             host.DropOf(() => host.Receive(Ipv4(IpProtocol.Tcp, segment, destination: host7, destinationMac: EthernetAddress.ForHost(IpAddress.Parse("10.0.8.7"))))));
         host.AssertClean();
+    }
+
+    [Fact]
+    public void Receiving_segments_fragments_echoes_and_ARP_allocates_nothing()
+    {
+        using var host = new IpHost().KnowPeer();
+        host.Device.Keep = false;
+        host.Ip.Tcp = new ReleasingTcp(host.Pool);
+        byte[] segment = TcpBytes(Pattern(1400));
+        byte[][] frames =
+        [
+            Ipv4(IpProtocol.Tcp, segment), Ipv4(IpProtocol.Tcp, segment.AsSpan(0, 800), more: true), Ipv4(IpProtocol.Tcp, segment.AsSpan(800), offset: 800),
+            Ipv4(IpProtocol.Icmp, IcmpBytes(IcmpType.Echo, 0, 1, Pattern(500))), Ipv4(IpProtocol.Udp, Pattern(40)), Arp(ArpOperation.Request, PeerMac, Peer, Local),
+        ];
+        long allocated = 0;
+        for (int round = 0; round < 400; round++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            foreach (byte[] frame in frames)
+            {
+                TestFrames.Receive(host.Ip, host.Pool, frame, round);
+            }
+
+            host.Ip.Poll(round);
+            allocated += round < 200 ? 0 : GC.GetAllocatedBytesForCurrentThread() - before;
+        }
+
+        Assert.Equal(0, allocated);
+        Assert.Equal(400, host.Counter("ip.ReasmOKs"));
+        host.AssertClean();
+    }
+
+    private sealed class ReleasingTcp(PagePool pool) : ITcpInput
+    {
+        public void OnSegment(in TcpSegment segment, long nowUs) => pool.ReleaseChain(segment.Payload);
+
+        public void OnNeighborResolved(IpAddress nextHop, long nowUs)
+        {
+        }
+
+        public void OnNeighborFailed(IpAddress nextHop, long nowUs)
+        {
+        }
+
+        public void OnIcmpError(IpEndpoint local, IpEndpoint remote, SeqNumber quotedSeq, byte type, byte code, int nextHopMtu, long nowUs)
+        {
+        }
     }
 }

@@ -9,9 +9,24 @@ internal sealed class AddressPlan
     private readonly uint _linkBroadcast;
     private readonly bool _hasLinkBroadcast;
 
+    /// <summary>Throws <see cref="ArgumentException"/> with what to change, if the addresses can't be used.</summary>
     public AddressPlan(NetStackOptions options)
     {
         _options = options;
+        if (!options.Address.IsV4 || (!options.Gateway.IsAny && !options.Gateway.IsV4))
+        {
+            throw new ArgumentException($"Address and gateway must be IPv4 addresses, not {options.Address} and {options.Gateway}.");
+        }
+
+        if (options.PrefixLength is < 0 or > 32 || options.HostPrefixLength is < 0 or > 32)
+        {
+            throw new ArgumentException($"A prefix length must be from 0 to 32, not {options.PrefixLength} or {options.HostPrefixLength}.");
+        }
+
+        if (options.OwnsWholePrefix ? !options.HostPrefix.IsV4 : options.EthernetAddress.IsGroup)
+        {
+            throw new ArgumentException("A stack needs a unicast Ethernet address, or with a whole prefix of its own an IPv4 prefix.");
+        }
 
         // A prefix of 31 bits (RFC 3021) or 32 has no broadcast address.
         _hasLinkBroadcast = options.PrefixLength < 31;

@@ -144,6 +144,9 @@ public sealed partial class TcpConnection
     {
         _rcvNxt += 1;
         PeerClosed = true;
+
+        // What was held aside lies beyond the end of the stream: no gap before it will ever be filled.
+        _receive.Prune(Pool, Drops);
         AcknowledgeNow();
         _layer.Raise(this, TcpEvents.PeerClosed);
         switch (State)
@@ -200,6 +203,7 @@ public sealed partial class TcpConnection
         {
             bool own = ChargedBytes + truesize > ReceiveQuotaBytes;
             Drops.Count(own ? DropReason.SOCKET_RCVBUFF : DropReason.PROTO_MEM);
+            _layer.Raise(this, TcpEvents.NoMemory);
             if (!own)
             {
                 _layer.AwaitMemory(this);

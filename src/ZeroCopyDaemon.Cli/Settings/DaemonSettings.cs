@@ -1,0 +1,57 @@
+using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Worker;
+
+namespace ZeroCopyDaemon.Cli.Settings;
+
+/// <summary>What a worker does with its connections.</summary>
+internal enum WorkerApp
+{
+    /// <summary>Answers HTTP/1.1.</summary>
+    Http,
+
+    /// <summary>Sends every byte back.</summary>
+    Echo,
+
+    /// <summary>Takes every byte and answers nothing.</summary>
+    Sink,
+}
+
+/// <summary>Everything that <c>zcd up</c> can be told, already valid each for itself.</summary>
+internal sealed record DaemonSettings
+{
+    public string Name { get; init; } = "default";
+
+    /// <summary>Folder of the run directories; empty = the user's default.</summary>
+    public string RunDirectory { get; init; } = string.Empty;
+
+    public int Workers { get; init; } = 4;
+
+    public int Port { get; init; } = 8080;
+
+    public string Bind { get; init; } = "127.0.0.1";
+
+    public string Wire { get; init; } = "gateway";
+
+    public WorkerApp App { get; init; }
+
+    public ReceiveStrategy Strategy { get; init; }
+
+    public long PoolBytes { get; init; } = 64L << 20;
+
+    public int PageBytes { get; init; } = 4096;
+
+    public Placement Placement { get; init; } = Placement.Split;
+
+    public bool ChecksumOffload { get; init; } = true;
+
+    public int Mtu { get; init; } = 1500;
+
+    public int RxQueues { get; init; } = 1;
+
+    public int RxRingSize { get; init; } = 1024;
+
+    /// <summary>TX area of each worker.</summary>
+    public long TxBytes { get; init; } = 8L << 20;
+
+    public int Backlog { get; init; } = 1024;
+}

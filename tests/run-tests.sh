@@ -1,0 +1,80 @@
+# Sourced by run.sh: all test projects, one after the other (they measure, and would disturb each other), with one line at the end that says how many passed.
+
+# What the tests call: present on a developer's machine, fetched on a bare one. Who lacks them skips those tests.
+install_tools() {
+  local missing=()
+  local tool
+  for tool in curl wrk; do
+    command -v "$tool" >/dev/null 2>&1 || missing+=("$tool")
+  done
+  if [ "${#missing[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    { DEBIAN_FRONTEND=noninteractive apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1 || true
+  fi
+}
+
+# counter FILE NAME : an attribute of the results file's <Counters>.
+counter() {
+  local value
+  value="$(grep -o '<Counters [^>]*' "$1" | head -n 1 | grep -o " $2=\"[0-9]*\"" | grep -o '[0-9]*')" || true
+  echo "${value:-0}"
+}
+
+# run_tests [ARGUMENT...] : arguments go to dotnet test, such as --filter.
+run_tests() {
+  install_tools
+  build zcd src/ZeroCopyDaemon.Cli/ZeroCopyDaemon.Cli.csproj src .editorconfig
+  local results passed=0 failed=0 skipped=0 project
+  results="$(mktemp -d)"
+  # shellcheck disable=SC2064
+  trap "rm -rf '$results'" EXIT
+  for project in "$root"/tests/*Tests/*.csproj; do
+    [ -e "$project" ] || continue
+    local name log trx good=0 started=$SECONDS
+    name="$(basename "$project" .csproj)"
+    log="$results/$name.log"
+    trx="$results/$name.trx"
+    echo "$name ..."
+    dotnet build "$project" -c "$configuration" -v quiet -nologo -clp:NoSummary -nodeReuse:false >"$log" 2>&1 || good=$?
+    if [ "$good" -ne 0 ]; then
+      grep -E '(error|warning) [A-Z]+[0-9]+' "$log" | sort -u || cat "$log"
+      echo "$name: does not build"
+      failed=$((failed + 1))
+      continue
+    fi
+    ZCD_PROGRAM="$zcd" dotnet test "$project" -c "$configuration" --no-build -nologo --results-directory "$results" --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" "$@" >"$log" 2>&1 || good=$?
+    if [ ! -e "$trx" ]; then
+      cat "$log"
+      echo "$name: ended without results"
+      failed=$((failed + 1))
+      continue
+    fi
+    local total p f s
+    total="$(counter "$trx" total)"
+    p="$(counter "$trx" passed)"
+    s="$(counter "$trx" notExecuted)"
+    f=$((total - p - s))
+    if [ "$f" -eq 0 ] && [ "$good" -ne 0 ] && [ "$total" -gt 0 ]; then
+      # All passed, and yet the run did not end well: something crashed beside the tests.
+      f=1
+    fi
+    if [ "$f" -gt 0 ]; then
+      grep -vE '^(Test run for|VSTest version|Starting test execution|A total of|Passed!|Failed!)' "$log" | sed '/^[[:space:]]*$/d'
+    fi
+    print_output "$trx"
+    echo "$name: $p passed, $f failed, $s skipped in $((SECONDS - started)) s"
+    passed=$((passed + p))
+    failed=$((failed + f))
+    skipped=$((skipped + s))
+  done
+  local code=0
+  if [ "$failed" -gt 0 ] || [ "$passed" -eq 0 ]; then
+    code=1
+  fi
+  echo "$passed passed, $failed failed, $skipped skipped"
+  return "$code"
+}
+
+# Lines that tests print for people: measured figures, marked as such. They are part of what a run shows.
+print_output() {
+  grep -hoE '\[figure\] [^<]*' "$1" 2>/dev/null | sed -e 's/^\[figure\] /  /' -e 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' || true
+}
