@@ -306,8 +306,10 @@ public sealed class TcpRetransmitTests
         bench.Expect(Ack, 13_001, 1, 1000);
     }
 
-    [Fact]
-    public void Duplicates_of_what_a_timeout_sent_again_start_no_fast_retransmit()
+    [Theory]
+    [InlineData(6001, false)] // a long jump: what followed was there already
+    [InlineData(2001, true)] // a step: the next one is lost again
+    public void Duplicates_after_a_timeout_mean_a_new_loss_only_if_no_long_jump_went_before_them(int acknowledged, bool lost)
     {
         using TcpBench bench = new TcpBench().Accept();
         bench.Send(10_000);
@@ -315,14 +317,15 @@ public sealed class TcpRetransmitTests
         bench.AdvanceToNextSegment();
         bench.TakeSent();
         bench.Given(Ack, 1, 1001);
+        bench.Given(Ack, 1, acknowledged);
         bench.TakeSent();
-        for (int i = 0; i < 5; i++)
+        for (int i = 0; i < 3; i++)
         {
-            bench.Given(Ack, 1, 1001);
+            bench.Given(Ack, 1, acknowledged);
         }
 
-        bench.ExpectNothing();
-        Assert.Equal(0, bench.Tcp.Counters.FastRetrans);
+        Assert.Equal(lost ? 1 : 0, bench.Tcp.Counters.FastRetrans);
+        Assert.Equal(lost, bench.TakeSent().Any(sent => sent.Seq == acknowledged));
     }
 
     // The congestion window.

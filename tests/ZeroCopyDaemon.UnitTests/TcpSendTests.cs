@@ -474,6 +474,18 @@ public sealed class TcpSendTests
     }
 
     [Fact]
+    public void What_waits_for_more_goes_in_its_time_even_if_it_could_not_be_sent_before()
+    {
+        using TcpBench bench = new TcpBench().Accept();
+        bench.Answer = IpSendResult.Unreachable;
+        bench.Send(10);
+        bench.Answer = IpSendResult.Sent;
+        bench.Send(10, more: true);
+        Assert.InRange(bench.AdvanceToNextSegment(), 0, 1_000_000);
+        bench.Expect(Ack, 1, 1, 20);
+    }
+
+    [Fact]
     public void A_connection_whose_peer_becomes_unreachable_is_given_up_in_its_time()
     {
         using TcpBench bench = new TcpBench(tcp => tcp with { MaxRetransmissions = 5 }).Accept();
