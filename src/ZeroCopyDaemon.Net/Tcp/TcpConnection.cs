@@ -339,7 +339,7 @@ public sealed partial class TcpConnection
     {
         if (State is not (TcpState.SynSent or TcpState.Closed))
         {
-            _layer.SendReset(Local, Remote, SeqOf(Math.Max(_nxt, _maxSent)), _rcvNxt, withAck: true, nowUs);
+            _layer.SendReset(Local, Remote, SeqOf(AcceptablePosition()), _rcvNxt, withAck: true, nowUs);
         }
 
         Fail(TcpError.Aborted, nowUs);
