@@ -32,6 +32,8 @@ internal static class UpCommand
             RunDirectory directory = ControlConnection.Locate(settings);
             if (detach)
             {
+                // Before the log of one that runs is put aside for ours.
+                await DaemonRun.CheckNameAsync(directory, signals.Token);
                 return await Detached.StartAsync(directory, ["up", .. given.SelectMany(g => (string[])["--" + g.Key, g.Value])], signals.Token);
             }
 

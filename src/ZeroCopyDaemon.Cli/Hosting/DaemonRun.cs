@@ -46,6 +46,7 @@ internal sealed class DaemonRun
     /// <summary>Runs until stopped; the process's exit code.</summary>
     public async Task<int> RunAsync(StopSignals signals)
     {
+        await CheckNameAsync(_directory, signals.Token);
         CheckPort(_settings);
         _progress.Step($"taking {ByteSize.Format(_settings.PoolBytes)} for the page pool");
         Progress poolProgress = new(bytes => _progress.Step($"taking {ByteSize.Format(_settings.PoolBytes)} for the page pool: {ByteSize.Format(bytes)}"));
@@ -73,6 +74,19 @@ internal sealed class DaemonRun
         await kernel.DrainAsync(failure is null ? DrainTimeout : TimeSpan.Zero);
         await supervisor.EndAsync(WorkerPatience);
         return failure ?? ExitCode.Ok;
+    }
+
+    /// <summary>Says so if a daemon of this name answers. (Only the kernel host's lock is proof against two that start at once.)</summary>
+    internal static async Task CheckNameAsync(RunDirectory directory, CancellationToken cancel)
+    {
+        if (!ControlConnection.IsListening(directory))
+        {
+            return;
+        }
+
+        using ControlConnection control = ControlConnection.To(directory);
+        StatusReply status = await control.GetStatusAsync(cancel);
+        throw new CliException($"a daemon '{directory.Name}' is running already (pid {status.Pid}); stop it with {ProgramName.Command} down{NameOption(directory.Name)}, or choose another --name");
     }
 
     /// <summary>The most common mistake, told before anything is started.</summary>
@@ -156,7 +170,7 @@ internal sealed class DaemonRun
     internal static IReadOnlyList<string> ReadyLines(DaemonSettings settings, StatusReply status)
     {
         string app = settings.App.ToString().ToLowerInvariant();
-        string named = settings.Name == RunDirectory.DefaultName ? string.Empty : " --name " + settings.Name;
+        string named = NameOption(settings.Name);
         string command = ProgramName.Command;
         if (settings.Workers == 0)
         {
@@ -180,6 +194,8 @@ internal sealed class DaemonRun
             $"  stop it    {command} down{named}",
         ];
     }
+
+    private static string NameOption(string name) => name == RunDirectory.DefaultName ? string.Empty : " --name " + name;
 
     private List<string> WorkerArguments()
     {

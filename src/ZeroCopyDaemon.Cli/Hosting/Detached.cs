@@ -26,9 +26,13 @@ internal static class Detached
         ProcessStartInfo start = SelfProcess.StartInfo([.. arguments, ChildOption, log]);
         start.RedirectStandardOutput = true;
         start.RedirectStandardInput = true;
+
+        // The runtime keeps a copy of the standard error it was born with: it must not be ours, or whoever reads ours to its end waits for the daemon's.
+        start.RedirectStandardError = true;
         start.CreateNoWindow = true;
         using Process child = Process.Start(start) ?? throw new CliException("the daemon's process could not be started");
         TerminalProgress progress = new();
+        Task<string> early = child.StandardError.ReadToEndAsync(cancel);
         string? error = null;
         List<string> lines = [];
         try
@@ -64,7 +68,7 @@ internal static class Detached
 
         await child.WaitForExitAsync(cancel);
         progress.Clear();
-        throw new CliException(error ?? LastLine(log) ?? $"the daemon ended while it started, with exit code {child.ExitCode}", child.ExitCode == ExitCode.Ok ? ExitCode.Failed : child.ExitCode);
+        throw new CliException(error ?? LastLine(await early) ?? LastLine(ReadLog(log)) ?? $"the daemon ended while it started, with exit code {child.ExitCode}", child.ExitCode == ExitCode.Ok ? ExitCode.Failed : child.ExitCode);
     }
 
     /// <summary>The child's part, before anything has touched the console. Returns the pipe to the parent.</summary>
@@ -114,19 +118,24 @@ internal static class Detached
         }
     }
 
-    private static string? LastLine(string log)
+    private static string ReadLog(string log)
     {
         try
         {
             using FileStream stream = new(log, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
             using StreamReader reader = new(stream);
-            string? line = reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault();
-            return line?.StartsWith("zcd: ", StringComparison.Ordinal) == true ? line[5..] : line;
+            return reader.ReadToEnd();
         }
         catch (IOException)
         {
-            return null;
+            return string.Empty;
         }
+    }
+
+    private static string? LastLine(string text)
+    {
+        string? line = text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).LastOrDefault();
+        return line?.StartsWith("zcd: ", StringComparison.Ordinal) == true ? line[5..] : line;
     }
 
     [DllImport("libc", SetLastError = true)]

@@ -37,7 +37,9 @@ public sealed partial class TcpConnection
     private long AvailableWindow()
     {
         long memory = Math.Min(ReceiveQuotaBytes - ChargedBytes, BudgetShare());
-        long window = memory <= 0 ? 0 : (memory * _ratio) >> RatioShift;
+
+        // A sixteenth stays back for what rounding up to the scale's unit adds with each acknowledgment.
+        long window = memory <= 0 ? 0 : ((memory - (memory / 16)) * _ratio) >> RatioShift;
         if (window < _rcvMss && ChargedBytes == 0 && MayOverdraw(Pool.Geometry.PageSize))
         {
             window = _rcvMss;
@@ -72,17 +74,23 @@ public sealed partial class TcpConnection
     /// <summary>What moves the edge: a full segment, or half of the largest window there has been, whichever is less.</summary>
     private long Step() => _maxAdvertised == 0 ? _rcvMss : Math.Min(_rcvMss, _maxAdvertised / 2);
 
-    /// <summary>True if the peer should hear of room that releases have made: when what it knows of is less than half of it.</summary>
-    internal bool IsWindowUpdateDue()
+    /// <summary>Memory was released: tells the peer of the room, if what it knows of is less than half of it. Without a release it hears of it soon enough, with the next acknowledgment.</summary>
+    internal bool TryUpdateWindow()
     {
-        if (State is not (TcpState.Established or TcpState.FinWait1 or TcpState.FinWait2) || PeerClosed)
+        if (_ackNow || IsRemoved || PeerClosed || State is not (TcpState.Established or TcpState.FinWait1 or TcpState.FinWait2))
         {
             return false;
         }
 
         long promised = Math.Max(0, _rcvAdv - _rcvNxt);
         long window = AvailableWindow();
-        return window - promised >= Math.Max(1, Step()) && promised <= window / 2;
+        if (window - promised < Math.Max(1, Step()) || promised > window / 2)
+        {
+            return false;
+        }
+
+        AcknowledgeNow();
+        return true;
     }
 
     private void OnAckSent(int window)

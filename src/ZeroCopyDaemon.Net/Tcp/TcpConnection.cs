@@ -294,10 +294,7 @@ public sealed partial class TcpConnection
         ChargedBytes -= bytes;
         _budget.Charge(-bytes);
         Invariant.That(ChargedBytes >= 0, "no more is taken off a connection's charge than was put on it");
-        if (!IsReady && !IsRemoved && IsWindowUpdateDue())
-        {
-            _layer.MarkReady(this);
-        }
+        TryUpdateWindow();
     }
 
     /// <summary>It ends by an error: reported, nothing sent.</summary>

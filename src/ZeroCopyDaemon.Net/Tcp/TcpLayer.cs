@@ -457,13 +457,7 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
             }
 
             TcpConnection connection = _awaitingMemory[_memoryCursor];
-            bool isDue = !connection.IsRemoved && connection.IsWindowUpdateDue();
-            if (isDue)
-            {
-                MarkReady(connection);
-            }
-
-            if (isDue || connection.IsRemoved)
+            if (connection.IsRemoved || connection.TryUpdateWindow())
             {
                 connection.IsAwaitingMemory = false;
                 RemoveAt(_awaitingMemory, _memoryCursor);
