@@ -67,7 +67,8 @@ internal sealed class NewRenoRecovery : LossRecovery
         _duplicates = 0;
         if (!_inRecovery)
         {
-            congestion.OnAck(ackedBytes, state.Mss, limited, nowUs);
+            // While what a timeout sent again is acknowledged, one jump must not open the window at once (RFC 3465 section 2.3: L = 1).
+            congestion.OnAck(state.Una <= _recover ? Math.Min(ackedBytes, state.Mss) : ackedBytes, state.Mss, limited, nowUs);
             return false;
         }
 
