@@ -7,7 +7,7 @@ namespace ZeroCopyDaemon.Simulation;
 /// <summary>One end of a simulated connection: opens it, sends, receives, and ends it, as its plan says. The application, as it were.</summary>
 internal sealed class SimEnd : IDisposable
 {
-    private const int MaxConnectAttempts = 100;
+    private const int MaxConnectAttempts = 1000;
     private const long AbortPatienceUs = 600_000_000;
 
     private readonly SimWorld _world;
@@ -15,10 +15,12 @@ internal sealed class SimEnd : IDisposable
     private readonly bool _isA;
     private readonly bool _connects;
     private readonly bool _earlyWrites;
+    private readonly SimRandom _random;
     private readonly IpEndpoint _local;
     private readonly IpEndpoint _remote;
     private TcpListener? _listener;
     private int _attempts;
+    private long _connectAgainUs = long.MaxValue;
     private long _closedAtUs;
     private bool _peerClosed;
     private bool _sendShut;
@@ -31,6 +33,7 @@ internal sealed class SimEnd : IDisposable
         _isA = isA;
         _connects = plan.Open == SimOpen.Simultaneous || plan.Open == SimOpen.ByA == isA;
         _earlyWrites = random.Chance(0.5);
+        _random = random;
         _local = local;
         _remote = remote;
         Host = host;
@@ -65,8 +68,6 @@ internal sealed class SimEnd : IDisposable
     /// <summary>The peer had forgotten the connection, after TIME-WAIT, when this end's last FIN reached it: everything had arrived.</summary>
     public bool LateReset { get; private set; }
 
-    public long Retransmits { get; private set; }
-
     /// <summary>States seen, a bit per <see cref="TcpState"/>.</summary>
     public int States { get; private set; }
 
@@ -91,6 +92,7 @@ internal sealed class SimEnd : IDisposable
             return;
         }
 
+        _connectAgainUs = long.MaxValue;
         SimFailureException.Unless(++_attempts <= MaxConnectAttempts, $"{Who} can't connect to its neighbour in {MaxConnectAttempts} attempts");
         Connection = Host.Stack.Connect(_local, _remote, nowUs);
         SimFailureException.Unless(Connection is not null, $"{Who} is refused a connection by its own stack");
@@ -145,6 +147,12 @@ internal sealed class SimEnd : IDisposable
     public int Step(long nowUs)
     {
         int work = Receiver.ReleaseDue(nowUs);
+        if (nowUs >= _connectAgainUs)
+        {
+            Connect(nowUs);
+            work++;
+        }
+
         if (Connection is null)
         {
             return work;
@@ -167,7 +175,7 @@ internal sealed class SimEnd : IDisposable
     /// <summary>When <see cref="Step"/> has something to do next.</summary>
     public long NextDeadlineUs()
     {
-        long dueUs = Receiver.NextDeadlineUs(Established && !_closeCalled ? Connection : null);
+        long dueUs = Math.Min(_connectAgainUs, Receiver.NextDeadlineUs(Established && !_closeCalled ? Connection : null));
         if (Connection is not null && (Established || _earlyWrites) && !_sendShut && !Failed)
         {
             dueUs = Math.Min(dueUs, Sender.NextWriteUs(Connection));
@@ -246,17 +254,19 @@ internal sealed class SimEnd : IDisposable
     private void OnFailed(TcpConnection connection)
     {
         Failed = true;
-        bool neighborLost = !Established && connection.Error == TcpError.HostUnreachable;
+
+        // ARP may be lost too often, as anything; and one end of a simultaneous open that has to try again may find the other doing just that.
+        bool tryAgain = !Established
+            && (connection.Error == TcpError.HostUnreachable || (connection.Error == TcpError.ConnectionRefused && _plan.Open == SimOpen.Simultaneous && (Peer._connectAgainUs != long.MaxValue || Peer._attempts + _attempts > 2)));
         bool everything = Sender.Finished && Receiver.Finished && _sendShut && _peerClosed;
         LateReset = everything && connection.Error == TcpError.ConnectionReset && Peer.Closed && Peer.Host.Stack.TimeWaitCount == 0;
         SimFailureException.Unless(
-            neighborLost || LateReset || _plan.Aborts,
+            tryAgain || LateReset || _plan.Aborts,
             $"{Who}'s connection failed ({connection.Error}) after {Receiver.Position} bytes received and {Sender.Position} sent, and nobody aborted it");
     }
 
     private void OnClosed(TcpConnection connection, long nowUs)
     {
-        Retransmits += connection.GetInfo(nowUs).Retransmits;
         Sender.TakeSent(connection);
         SimFailureException.Unless(Sender.Outstanding == 0, $"{Sender.Outstanding} of {Who}'s send items are lost: its connection is closed and they did not come back");
         if (!Failed)
@@ -270,7 +280,7 @@ internal sealed class SimEnd : IDisposable
         {
             Failed = false;
             Sender.Restart();
-            Connect(nowUs);
+            _connectAgainUs = nowUs + _random.Between(1_000_000L, 5_000_000L);
             return;
         }
 

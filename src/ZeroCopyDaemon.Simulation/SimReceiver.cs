@@ -11,6 +11,7 @@ internal sealed class SimReceiver(SimEndPlan plan, SimPattern pattern, long expe
 {
     private const int MaxEchoBacklog = 64;
     private const int Worker = 1;
+    private const long ExhaustedRetryUs = 1_000;
 
     private readonly PriorityQueue<ulong, (long DueUs, long Order)> _held = new();
     private long _position;
@@ -39,7 +40,12 @@ internal sealed class SimReceiver(SimEndPlan plan, SimPattern pattern, long expe
         int reads = 0;
         while (CanRead(connection) && _nextReadUs <= nowUs)
         {
-            Receive(connection, (int)random.LogBetween(1, plan.MaxReadBytes), (int)random.LogBetween(1, plan.MaxReadFragments), nowUs);
+            if (!TryReceive(connection, (int)random.LogBetween(1, plan.MaxReadBytes), (int)random.LogBetween(1, plan.MaxReadFragments), nowUs))
+            {
+                _nextReadUs = nowUs + ExhaustedRetryUs;
+                break;
+            }
+
             _nextReadUs = plan.ReadPauseUs == 0 ? nowUs : nowUs + random.Below(plan.ReadPauseUs + 1);
             reads++;
         }
@@ -52,7 +58,7 @@ internal sealed class SimReceiver(SimEndPlan plan, SimPattern pattern, long expe
     {
         while (connection.ReadableBytes > 0)
         {
-            Receive(connection, int.MaxValue, int.MaxValue, nowUs);
+            TryReceive(connection, int.MaxValue, int.MaxValue, nowUs);
         }
     }
 
@@ -73,10 +79,16 @@ internal sealed class SimReceiver(SimEndPlan plan, SimPattern pattern, long expe
 
     private bool CanRead(TcpConnection connection) => connection.ReadableBytes > 0 && (echo is null || echo.EchoBacklog < MaxEchoBacklog);
 
-    private void Receive(TcpConnection connection, int maxBytes, int maxFragments, long nowUs)
+    /// <summary>False if a fragment would have to be split for it and the table of fragments is full.</summary>
+    private bool TryReceive(TcpConnection connection, int maxBytes, int maxFragments, long nowUs)
     {
         long readable = connection.ReadableBytes;
         int received = connection.Receive(maxBytes, maxFragments, out int head);
+        if (received == 0 && maxBytes < readable && pool.FragmentsInUse == pool.FragmentCapacity)
+        {
+            return false;
+        }
+
         SimFailureException.Unless(received > 0 && received <= maxBytes, $"a receive of up to {maxBytes} bytes with {readable} there returned {received}");
         SimFailureException.Unless(connection.ReadableBytes == readable - received, "what was received is no longer there to receive");
         int fragments = 0, bytes = 0;
@@ -100,6 +112,7 @@ internal sealed class SimReceiver(SimEndPlan plan, SimPattern pattern, long expe
 
         SimFailureException.Unless(bytes == received, $"a receive said {received} bytes and handed over {bytes}");
         SimFailureException.Unless(fragments <= maxFragments, $"a receive of up to {maxFragments} fragments handed over {fragments}");
+        return true;
     }
 
     private void Check(TcpConnection connection, int slot, in Fragment fragment)

@@ -31,8 +31,11 @@ public sealed record SimResult
 
     public long Corrupted { get; init; }
 
-    /// <summary>Retransmissions as the stacks count them.</summary>
+    /// <summary>Segments with payload that had been sent before, as seen on the wire.</summary>
     public long Retransmits { get; init; }
+
+    /// <summary>Directions whose sequence numbers went through 0.</summary>
+    public int Wrapped { get; init; }
 
     /// <summary>What NICs and stacks dropped, by counter name; only what is not 0.</summary>
     public IReadOnlyDictionary<string, long> Drops { get; init; } = new Dictionary<string, long>();
@@ -87,6 +90,8 @@ public sealed class SimTotals
 
     public long SimultaneousOpens { get; private set; }
 
+    public long Wrapped { get; private set; }
+
     public long Aborted { get; private set; }
 
     /// <summary>Hours of virtual time.</summary>
@@ -116,6 +121,7 @@ public sealed class SimTotals
         Corrupted += result.Corrupted;
         Retransmits += result.Retransmits;
         SimultaneousOpens += result.SimultaneousOpen ? 1 : 0;
+        Wrapped += result.Wrapped;
         Aborted += result.Aborted;
         VirtualHours += result.VirtualUs / 3.6e9;
         foreach (TcpState state in result.StatesVisited)
@@ -140,7 +146,7 @@ public sealed class SimTotals
             {Seeds} seeds, {Failures.Count} failed
             {Bytes} bytes in {Frames} frames over {VirtualHours:0.0} hours of virtual time
             wire: {WireDrops} lost, {Duplicated} duplicated, {Reordered} reordered, {Corrupted} corrupted
-            {Retransmits} retransmissions, {SimultaneousOpens} seeds with a simultaneous open, {Aborted} connections aborted
+            {Retransmits} retransmissions, {SimultaneousOpens} seeds with a simultaneous open, {Wrapped} directions whose sequence numbers wrapped, {Aborted} connections aborted
             seeds that visited each state: {states}
             dropped: {drops}
             """);

@@ -23,6 +23,21 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
     /// <summary>Segments whose payload had been sent before.</summary>
     public long Repeated { get; private set; }
 
+    /// <summary>Directions of connections whose sequence numbers went through 0.</summary>
+    public int Wrapped
+    {
+        get
+        {
+            int wrapped = 0;
+            foreach (Direction direction in _directions.Values)
+            {
+                wrapped += direction.Initial is { } initial && direction.Sent.Value < initial.Value ? 1 : 0;
+            }
+
+            return wrapped;
+        }
+    }
+
     public void OnFrame(int fromPort, ReadOnlySpan<byte> frame, SimFrameFate fate, long nowUs)
     {
         var view = new SimFrame(frame);
@@ -75,7 +90,12 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
             SimFailureException.Unless(
                 frame.Ack <= receiver.Sent,
                 $"{Name(fromA)} acknowledges {frame.Ack - receiver.Initial.Value} of the stream, which was sent up to {receiver.Sent - receiver.Initial.Value}");
-            sender.Advertise(frame, receiver, syn, Name(fromA));
+
+            // What is offered to an end that has sent everything up to its FIN, and had it acknowledged, is of no meaning; TIME-WAIT does not keep track of it.
+            if (!receiver.Ended || frame.Ack != receiver.Sent)
+            {
+                sender.Advertise(frame, receiver, syn, Name(fromA));
+            }
         }
     }
 
@@ -105,6 +125,7 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
         }
 
         sender.Sent = SeqNumber.Max(sender.Sent, end);
+        sender.Ended |= (frame.Flags & TcpFlags.Fin) != 0;
     }
 
     private static string Name(bool fromA) => fromA ? "A" : "B";
@@ -142,6 +163,9 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
     {
         public SeqNumber? Initial { get; private set; }
 
+        /// <summary>Its FIN was sent.</summary>
+        public bool Ended { get; set; }
+
         /// <summary>One past the last sequence number sent.</summary>
         public SeqNumber Sent { get; set; }
 
@@ -155,6 +179,7 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
             Initial = initial;
             Sent = initial + 1;
             RightEdge = null;
+            Ended = false;
             _scale = scale;
         }
 

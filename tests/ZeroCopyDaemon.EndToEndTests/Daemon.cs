@@ -133,13 +133,14 @@ internal sealed class Daemon : IAsyncDisposable
         }
 
         _process.Dispose();
-        try
+        if (Directory.Exists(Path.Combine(RunDirectory, Name)))
         {
-            Directory.Delete(RunDirectory, recursive: true);
+            Directory.Delete(Path.Combine(RunDirectory, Name), recursive: true);
         }
-        catch (IOException)
+
+        if (Directory.Exists(RunDirectory) && !Directory.EnumerateFileSystemEntries(RunDirectory).Any())
         {
-            // Another daemon of the same test still uses it.
+            Directory.Delete(RunDirectory);
         }
     }
 

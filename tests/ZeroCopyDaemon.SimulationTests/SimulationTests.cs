@@ -28,7 +28,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
 
         // A run that tested nothing must not pass.
         Assert.True(totals.Bytes >= totals.Seeds * 2 * (64 << 10) * 9 / 10, "most seeds move at least 64 KiB each way");
-        Assert.True(totals is { WireDrops: > 0, Duplicated: > 0, Reordered: > 0, Corrupted: > 0, Retransmits: > 0, Aborted: > 0 }, "the wire was bad");
+        Assert.True(totals is { WireDrops: > 0, Duplicated: > 0, Reordered: > 0, Corrupted: > 0, Retransmits: > 0, Wrapped: > 0, Aborted: > 0 }, "the wire was bad");
         Assert.True(totals.SimultaneousOpens > 0, "some ends that connected were seen in SYN-RECEIVED");
         foreach (TcpState state in Enum.GetValues<TcpState>())
         {

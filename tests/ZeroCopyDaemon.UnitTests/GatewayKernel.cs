@@ -111,7 +111,12 @@ internal sealed unsafe class GatewayKernel : ICounterVisitor, IDisposable
         long end = NowUs + (seconds * 1_000_000L);
         while (!done())
         {
-            Assert.True(NowUs < end, $"not done within {seconds} s");
+            if (NowUs >= end)
+            {
+                string connections = string.Join(Environment.NewLine, Stack.Connections.Select(connection => $"{connection.Remote}: {connection.GetInfo(NowUs)}"));
+                Assert.Fail($"not done within {seconds} s; {Wire.OpenClients} clients, kernel connections:{Environment.NewLine}{connections}{Environment.NewLine}{string.Join(Environment.NewLine, Wire.DescribeClients())}");
+            }
+
             Turn();
         }
     }

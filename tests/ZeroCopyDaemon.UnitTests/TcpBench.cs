@@ -21,7 +21,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     private readonly byte* _memory;
     private readonly Queue<SentSegment> _sent = new();
     private readonly Dictionary<TcpConnection, TcpEvents> _events = [];
-    private uint? _iss;
+    private readonly Dictionary<IpEndpoint, uint> _isses = [];
     private long _queued;
     private long _received;
     private long _completed;
@@ -58,8 +58,8 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     /// <summary>The peer's first sequence number.</summary>
     public uint Irs { get; set; }
 
-    /// <summary>Our first sequence number: learned from our first segment with SYN.</summary>
-    public uint Iss => _iss ?? throw new InvalidOperationException("no SYN was sent yet");
+    /// <summary>Our first sequence number: learned from our last segment with SYN to it.</summary>
+    public uint Iss => _isses[Peer];
 
     public TcpListener? Listener { get; private set; }
 
@@ -112,6 +112,10 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     public static byte OurByte(long position) => (byte)((position * 17) ^ (position >> 7) ^ 0x5A);
 
     public void Complete(long frames = long.MaxValue) => _completed = Math.Min(TxPosted, frames == long.MaxValue ? TxPosted : _completed + frames);
+
+    /// <summary>A connection whose quota is one page: its window is 1000 bytes, and closed while it holds anything.</summary>
+    public static TcpBench WithWindowOf1000() =>
+        new TcpBench(tcp => tcp with { MaxReceiveWindow = 1000, ReceiveQuotaBytes = 2048 }, pageSize: 2048).Accept();
 
     // Opening.
 
@@ -180,7 +184,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
                 Source = from ?? Peer,
                 Destination = Local,
                 Seq = new SeqNumber(Irs + (uint)seq),
-                Ack = (flags & Ack) != 0 ? new SeqNumber((_iss ?? 0) + (uint)ack) : default,
+                Ack = (flags & Ack) != 0 ? new SeqNumber(_isses.GetValueOrDefault(from ?? Peer) + (uint)ack) : default,
                 Flags = flags,
                 Window = window ?? PeerWindow,
                 Options = given,
@@ -401,7 +405,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
 
         if ((header.Flags & Syn) != 0)
         {
-            _iss = header.Seq.Value;
+            _isses[header.Destination] = header.Seq.Value;
         }
 
         TcpSegmentOptions options = Net.Packets.TcpOptionReader.Parse(header.Options);
@@ -410,7 +414,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
             OurTimestamp = options.TimestampValue;
         }
 
-        uint seq = header.Seq.Value - (_iss ?? 0);
+        uint seq = header.Seq.Value - _isses.GetValueOrDefault(header.Destination);
         byte[] bytes = Bytes(payload, payloadLength);
         Assert.True(payload.Length <= MaxChunks);
         Assert.True(payloadLength + header.Options.Length + 40 <= Mtu || (mss > 0 && payloadLength <= MaxTsoBytes && mss + header.Options.Length + 40 <= Mtu));

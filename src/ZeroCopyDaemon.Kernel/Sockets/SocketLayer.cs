@@ -13,7 +13,7 @@ namespace ZeroCopyDaemon.Kernel.Sockets;
 /// <summary>
 /// Joins TCP and workers: shares listeners, hands accepted connections out, matches received pages with the worker that asked, passes sends down. Loop thread only.
 /// </summary>
-internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPerConnection, Action<AttachedWorker> txDrained) : ICounterSource
+internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int maxSendsPerConnection, Action<AttachedWorker> txDrained) : ICounterSource
 {
     private const int IndexBits = 20;
     private readonly List<SocketConnection?> _byIndex = [null];
@@ -65,7 +65,7 @@ internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPer
     }
 
     /// <summary>Takes what happened in the stack. Returns events handled.</summary>
-    public int TakeEvents()
+    public int TakeEvents(long nowUs)
     {
         int handled = 0;
         while (stack.TryTakeEvent(out TcpConnection tcp, out TcpEvents events))
@@ -73,7 +73,7 @@ internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPer
             handled++;
             if ((events & TcpEvents.Accepted) != 0)
             {
-                OnAccepted(tcp);
+                OnAccepted(tcp, nowUs);
             }
 
             if (tcp.Owner is not SocketConnection connection)
@@ -81,6 +81,7 @@ internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPer
                 continue;
             }
 
+            connection.NoMemoryNotice |= (events & TcpEvents.NoMemory) != 0;
             if ((events & TcpEvents.Failed) != 0)
             {
                 OnFailed(connection);
@@ -100,81 +101,6 @@ internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPer
         }
 
         return handled;
-    }
-
-    /// <summary>
-    /// Writes what a worker has to be told, as far as its completion ring has room. Returns completions written; <see cref="AttachedWorker.Blocked"/> says whether more waits.
-    /// </summary>
-    public int Deliver(AttachedWorker worker)
-    {
-        int written = 0;
-        for (int turns = worker.Dirty.Count; turns > 0; turns--)
-        {
-            SocketConnection connection = worker.Dirty.Peek();
-            bool done = Deliver(worker, connection, ref written);
-            if (!done)
-            {
-                break;
-            }
-
-            worker.Dirty.Dequeue();
-            connection.IsDirty = false;
-            FreeIfDone(connection);
-        }
-
-        worker.Blocked = worker.Dirty.Count > 0;
-        return written;
-    }
-
-    /// <summary>
-    /// One submission of a worker: already copied out of the shared ring. Returns why the worker must be detached, or <see cref="DetachReason.None"/>.
-    /// </summary>
-    public DetachReason Submit(AttachedWorker worker, in Submission submission, long nowUs)
-    {
-        if (submission.Reserved != 0)
-        {
-            return DetachReason.BadDescriptor;
-        }
-
-        switch (submission.Op)
-        {
-            case SubmissionOp.Release:
-                return Release(worker, submission.Value);
-            case SubmissionOp.AcceptCredit:
-                return AddCredit(worker, submission);
-            case SubmissionOp.Receive or SubmissionOp.SendRange or SubmissionOp.SendLease or SubmissionOp.Shutdown or SubmissionOp.Close or SubmissionOp.Abort:
-                break;
-            default:
-                return DetachReason.BadDescriptor;
-        }
-
-        if (!TryFind(submission.Connection, worker, out SocketConnection? connection))
-        {
-            return DetachReason.BadHandle;
-        }
-
-        switch (submission.Op)
-        {
-            case SubmissionOp.Receive:
-                return Receive(connection, submission);
-            case SubmissionOp.SendRange:
-                return SendRange(worker, connection, submission);
-            case SubmissionOp.SendLease:
-                return SendLease(worker, connection, submission);
-            case SubmissionOp.Shutdown:
-                if (!connection.TcpGone)
-                {
-                    connection.Tcp.ShutdownSend();
-                }
-
-                return DetachReason.None;
-            case SubmissionOp.Close:
-                CloseHandle(connection, abort: false, nowUs);
-                return DetachReason.None;
-            default:
-                CloseHandle(connection, abort: true, nowUs);
-                return DetachReason.None;
-        }
     }
 
     /// <summary>A worker joined a listener.</summary>
@@ -271,10 +197,12 @@ internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPer
         visitor.Counter("socket.connections", ConnectionCount);
     }
 
-    private void OnAccepted(TcpConnection tcp)
+    private void OnAccepted(TcpConnection tcp, long nowUs)
     {
         if (tcp.Listener?.Owner is not SocketListener listener || !_listeners.ContainsKey(listener.Id))
         {
+            // Its listener closed before anybody could take it.
+            tcp.Abort(nowUs);
             return;
         }
 
@@ -385,266 +313,6 @@ internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPer
         }
     }
 
-    /// <summary>False when the ring had no room for everything.</summary>
-    private bool Deliver(AttachedWorker worker, SocketConnection connection, ref int written)
-    {
-        RingProducer<Completion> ring = worker.Completions;
-        if (connection.AcceptNotice)
-        {
-            IpEndpoint remote = connection.TcpGone ? default : connection.Tcp.Remote;
-            var accepted = new Completion
-            {
-                Kind = CompletionKind.Accepted, Connection = connection.Handle, Tag = connection.Listener!.Id, Lease = remote.Address.High, Value = remote.Address.Low, Length = remote.Port,
-            };
-            if (!ring.TryWrite(accepted))
-            {
-                return false;
-            }
-
-            written++;
-            connection.AcceptNotice = false;
-        }
-
-        if (!connection.TcpGone && !DeliverSends(ring, connection, ref written))
-        {
-            return false;
-        }
-
-        while (connection.SendEnds is { Count: > 0 } ends)
-        {
-            (uint tag, CompletionStatus status) = ends.Peek();
-            if (!ring.TryWrite(new Completion { Kind = CompletionKind.Sent, Connection = connection.Handle, Tag = tag, Status = status }))
-            {
-                return false;
-            }
-
-            written++;
-            ends.Dequeue();
-        }
-
-        if (connection.HandleClosed)
-        {
-            return true;
-        }
-
-        if (connection.FailNotice)
-        {
-            if (!ring.TryWrite(new Completion { Kind = CompletionKind.Failed, Connection = connection.Handle, Status = connection.FailStatus }))
-            {
-                return false;
-            }
-
-            written++;
-            connection.FailNotice = false;
-            connection.ReceivePending = false;
-            return true;
-        }
-
-        return !connection.ReceivePending || DeliverReceive(worker, connection, ref written);
-    }
-
-    private bool DeliverSends(RingProducer<Completion> ring, SocketConnection connection, ref int written)
-    {
-        while (ring.Free > 0)
-        {
-            if (!connection.Tcp.TryTakeSent(out SendItem item))
-            {
-                return true;
-            }
-
-            TakeBack(connection, item);
-            ring.TryWrite(new Completion
-            {
-                Kind = CompletionKind.Sent, Connection = connection.Handle, Tag = item.Tag, Length = (uint)item.Length, Status = connection.FailNotice ? connection.FailStatus : CompletionStatus.Ok,
-            });
-            written++;
-        }
-
-        return false;
-    }
-
-    private bool DeliverReceive(AttachedWorker worker, SocketConnection connection, ref int written)
-    {
-        RingProducer<Completion> ring = worker.Completions;
-        if (!connection.TcpGone && connection.Tcp.ReadableBytes > 0)
-        {
-            int room = Math.Min(connection.ReceiveMaxFragments, ring.Free);
-            if (room == 0)
-            {
-                return false;
-            }
-
-            int bytes = connection.Tcp.Receive(connection.ReceiveMaxBytes, room, out int slot);
-            if (bytes == 0)
-            {
-                return true;
-            }
-
-            while (slot != PagePool.NoFragment)
-            {
-                int next = pool[slot].Next;
-                pool[slot].Next = PagePool.NoFragment;
-                ring.TryWrite(new Completion
-                {
-                    Kind = CompletionKind.Data,
-                    Flags = next == PagePool.NoFragment ? CompletionFlags.None : CompletionFlags.More,
-                    Area = WorkerAreaLayout.RxArea,
-                    Connection = connection.Handle,
-                    Value = (ulong)pool.PoolOffset(slot),
-                    Length = (uint)pool[slot].Length,
-                    Tag = connection.ReceiveTag,
-                    Lease = pool.Lease(slot, worker.Id),
-                });
-                written++;
-                slot = next;
-            }
-
-            _deliveredBytes += bytes;
-            _receives++;
-            worker.DeliveredBytes += bytes;
-            connection.ReceivePending = false;
-            return true;
-        }
-
-        if (connection.TcpGone || connection.Tcp.PeerClosed)
-        {
-            if (!ring.TryWrite(new Completion { Kind = CompletionKind.PeerClosed, Connection = connection.Handle, Tag = connection.ReceiveTag }))
-            {
-                return false;
-            }
-
-            written++;
-            connection.ReceivePending = false;
-        }
-
-        return true;
-    }
-
-    private DetachReason Release(AttachedWorker worker, ulong lease)
-    {
-        if (pool.TryResolve(lease, worker.Id, out int slot) != LeaseStatus.Valid)
-        {
-            return DetachReason.BadLease;
-        }
-
-        pool.Release(slot);
-        return DetachReason.None;
-    }
-
-    private DetachReason AddCredit(AttachedWorker worker, in Submission submission)
-    {
-        if (!_listeners.TryGetValue(submission.Connection, out SocketListener? listener))
-        {
-            // The listener may have closed while this was on its way; an id that was never given out is a lie.
-            return submission.Connection < _nextListener && submission.Connection != 0 ? DetachReason.None : DetachReason.BadHandle;
-        }
-
-        if (!listener.Members.Contains(worker))
-        {
-            return DetachReason.None;
-        }
-
-        long credit = worker.Credit.GetValueOrDefault(listener) + submission.Length;
-        if (credit > 65536)
-        {
-            return DetachReason.LimitExceeded;
-        }
-
-        worker.Credit[listener] = credit;
-        Distribute(listener);
-        return DetachReason.None;
-    }
-
-    private DetachReason Receive(SocketConnection connection, in Submission submission)
-    {
-        if (submission.Length == 0 || submission.Length > int.MaxValue || submission.MaxFragments == 0)
-        {
-            return DetachReason.BadDescriptor;
-        }
-
-        if (connection.ReceivePending)
-        {
-            return DetachReason.LimitExceeded;
-        }
-
-        connection.ReceivePending = true;
-        connection.ReceiveMaxBytes = (int)submission.Length;
-        connection.ReceiveMaxFragments = submission.MaxFragments;
-        connection.ReceiveTag = submission.Tag;
-        MarkDirty(connection);
-        return DetachReason.None;
-    }
-
-    private unsafe DetachReason SendRange(AttachedWorker worker, SocketConnection connection, in Submission submission)
-    {
-        ulong size = (ulong)worker.TxArea.Bytes;
-        if (submission.Length == 0 || submission.Length > int.MaxValue || submission.Value > size || submission.Length > size - submission.Value)
-        {
-            return DetachReason.BadRange;
-        }
-
-        return Send(worker, connection, new SendItem(worker.TxArea.Address + submission.Value, (int)submission.Length, submission.Tag, (uint)worker.Id), submission.Flags);
-    }
-
-    private DetachReason SendLease(AttachedWorker worker, SocketConnection connection, in Submission submission)
-    {
-        if (pool.TryResolve(submission.Value, worker.Id, out int slot) != LeaseStatus.Valid)
-        {
-            return DetachReason.BadLease;
-        }
-
-        pool[slot].Worker = 0;
-        pool[slot].State = FragmentState.Received;
-        return Send(worker, connection, new SendItem(pool, slot, submission.Tag, (uint)worker.Id), submission.Flags);
-    }
-
-    private DetachReason Send(AttachedWorker worker, SocketConnection connection, in SendItem item, SubmissionFlags flags)
-    {
-        bool taken = !connection.TcpGone && connection.Tcp.TrySend(item, (flags & SubmissionFlags.More) != 0);
-        if (taken)
-        {
-            connection.SendsOutstanding++;
-            worker.TxInFlight++;
-            return DetachReason.None;
-        }
-
-        if (item.Fragment != PagePool.NoFragment)
-        {
-            pool.Release(item.Fragment);
-        }
-
-        Queue<(uint, CompletionStatus)> ends = connection.SendEnds ??= new();
-        if (connection.SendsOutstanding + ends.Count >= maxSendsPerConnection)
-        {
-            return DetachReason.LimitExceeded;
-        }
-
-        CompletionStatus status = connection.FailStatus != CompletionStatus.Ok ? connection.FailStatus : CompletionStatus.ShutDown;
-        ends.Enqueue((item.Tag, status));
-        MarkDirty(connection);
-        return DetachReason.None;
-    }
-
-    private void CloseHandle(SocketConnection connection, bool abort, long nowUs)
-    {
-        connection.HandleClosed = true;
-        connection.ReceivePending = false;
-        connection.FailNotice = false;
-        if (!connection.TcpGone)
-        {
-            if (abort)
-            {
-                Abort(connection, nowUs);
-            }
-            else
-            {
-                connection.Tcp.Close(nowUs);
-            }
-        }
-
-        FreeIfDone(connection);
-    }
-
     private void Abort(SocketConnection connection, long nowUs)
     {
         _aborted++;
@@ -679,19 +347,6 @@ internal sealed class SocketLayer(NetStack stack, PagePool pool, int maxSendsPer
         _byIndex[index] = connection;
         tcp.Owner = connection;
         return connection;
-    }
-
-    private bool TryFind(uint handle, AttachedWorker worker, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out SocketConnection? connection)
-    {
-        int index = (int)(handle & ((1 << IndexBits) - 1));
-        connection = index < _byIndex.Count ? _byIndex[index] : null;
-        if (connection is null || connection.Handle != handle || connection.Worker != worker || connection.HandleClosed || connection.AcceptNotice)
-        {
-            connection = null;
-            return false;
-        }
-
-        return true;
     }
 
     private void FreeIfDone(SocketConnection connection)

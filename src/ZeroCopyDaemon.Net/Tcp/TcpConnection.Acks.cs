@@ -23,8 +23,9 @@ public sealed partial class TcpConnection
         }
 
         _unansweredProbes = 0;
+        bool isNew = position > _una;
         long window = (long)segment.Window << _sndScale;
-        if (position > _una)
+        if (isNew)
         {
             OnNewAck(segment, position, nowUs);
         }
@@ -39,7 +40,7 @@ public sealed partial class TcpConnection
             _layer.MarkReady(this);
         }
 
-        UpdateSendWindow(segment, position, window);
+        UpdateSendWindow(segment, position, window, isNew);
         return AfterAck(nowUs);
     }
 
@@ -79,22 +80,31 @@ public sealed partial class TcpConnection
         _layer.MarkReady(this);
     }
 
-    /// <summary>Something was sent more than once: the echo says which transmission was answered (RFC 7323 section 4).</summary>
+    /// <summary>
+    /// Something was sent more than once: the echo says whether the last transmission was answered (RFC 7323 section 4). An older echo says nothing, for the answer to the first transmission may have
+    /// been lost and made up for by that to the last.
+    /// </summary>
     private void MeasureByTimestamp(in TcpSegment segment, long nowUs)
     {
-        if (_timestamps && segment.Options.HasTimestamp && segment.Options.TimestampEcho != 0)
+        if (!_timestamps || !segment.Options.HasTimestamp || (int)(segment.Options.TimestampEcho - _retransmitTimestamp) < 0)
         {
-            long rttMs = (int)(Timestamp(nowUs) - segment.Options.TimestampEcho);
-            if (rttMs >= 0)
-            {
-                _rtt.Measure(rttMs * 1000);
-            }
+            return;
+        }
+
+        int rttMs = (int)(Timestamp(nowUs) - segment.Options.TimestampEcho);
+        if (rttMs >= 0)
+        {
+            _rtt.Measure(rttMs * 1000L);
         }
     }
 
-    private void UpdateSendWindow(in TcpSegment segment, long position, long window)
+    /// <summary>
+    /// Takes the window over from a segment that isn't older than the one it was last taken from (RFC 9293 section 3.10.7.4). One that acknowledges more is newer whatever its sequence number: without
+    /// its window, the old one would reach beyond what was ever offered.
+    /// </summary>
+    private void UpdateSendWindow(in TcpSegment segment, long position, long window, bool isNew)
     {
-        if (position < _una || !(_wl1 < segment.Seq || (_wl1 == segment.Seq && _wl2 <= segment.Ack)))
+        if (position < _una || !(isNew || _wl1 < segment.Seq || (_wl1 == segment.Seq && _wl2 <= segment.Ack)))
         {
             return;
         }

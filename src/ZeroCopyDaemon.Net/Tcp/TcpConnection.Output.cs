@@ -59,6 +59,7 @@ public sealed partial class TcpConnection
     private bool _forceNow;
     private long _rttPosition = -1;
     private long _rttStartUs;
+    private uint _retransmitTimestamp;
     private long _lastSendUs;
     private long _retransmits;
     private long _segmentsOut;
@@ -312,6 +313,7 @@ public sealed partial class TcpConnection
         if (again)
         {
             _retransmits += segments;
+            _retransmitTimestamp = Timestamp(nowUs);
             _layer.Counters.RetransSegs += segments;
             _layer.Counters.RetransBytes += selection.Length;
             if (_rttPosition >= selection.Position)
@@ -427,7 +429,8 @@ public sealed partial class TcpConnection
             length += WriteTimestamp(options[length..], Timestamp(nowUs), answer ? _recentTimestamp : 0);
         }
 
-        _synWindow = (int)Math.Min(65535, AvailableWindow());
+        // What was offered once stays offered, for the first SYN may have arrived.
+        _synWindow = Math.Max(_synWindow, (int)Math.Min(65535, AvailableWindow()));
         var header = new TcpHeaderToSend
         {
             Source = Local,
@@ -455,6 +458,7 @@ public sealed partial class TcpConnection
         _layer.Counters.RetransSegs += _synTransmissions > 0 ? 1 : 0;
         _synTransmissions++;
         _synSentUs = nowUs;
+        _retransmitTimestamp = Timestamp(nowUs);
         Arm(TcpTimer.Retransmit, nowUs + _rtt.RtoUs);
         return result;
     }

@@ -37,7 +37,9 @@ public sealed partial class TcpConnection
     private long AvailableWindow()
     {
         long memory = Math.Min(ReceiveQuotaBytes - ChargedBytes, BudgetShare());
-        long window = memory <= 0 ? 0 : (memory * _ratio) >> RatioShift;
+
+        // A sixteenth stays back for what rounding up to the scale's unit adds with each acknowledgment.
+        long window = memory <= 0 ? 0 : ((memory - (memory / 16)) * _ratio) >> RatioShift;
         if (window < _rcvMss && ChargedBytes == 0 && MayOverdraw(Pool.Geometry.PageSize))
         {
             window = _rcvMss;

@@ -169,6 +169,11 @@ internal sealed class GatewayClient
         _socket.Dispose();
     }
 
+    /// <summary>What it looks like, for a test's failure text.</summary>
+    public string Describe(long nowUs) =>
+        $"{Modelled} for {RealEndpoint}: readable {_readable}, writable {_writable}, socket ended {_socketEnded}, peer closed {_peerClosed}, shut down {_shutdown}, failed {_failed}, "
+        + $"{_pending.Bytes} bytes pending, queued {Queued}, connection {_connection?.GetInfo(nowUs)}";
+
     private int TakeSent()
     {
         int taken = 0;

@@ -230,6 +230,9 @@ public sealed class GatewayWire : IWire, IGatewayClientHome
         }
     }
 
+    /// <summary>Every client, for a test's failure text.</summary>
+    internal IEnumerable<string> DescribeClients() => _clients.Values.Select(client => client.Describe(_nowUs));
+
     private int Accept(long nowUs)
     {
         if (_acceptAgainUs != 0 && nowUs < _acceptAgainUs)
