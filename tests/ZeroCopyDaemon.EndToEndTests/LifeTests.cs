@@ -184,18 +184,18 @@ public sealed class LifeTests(ITestOutputHelper output)
                 for (long sent = 0; sent < bytes || !enough.IsCancellationRequested; sent += block.Length)
                 {
                     Fill(block, seed, sent);
-                    await stream.WriteAsync(block);
+                    await stream.WriteAsync(block, CancellationToken.None);
                     Volatile.Write(ref total, sent + block.Length);
                 }
 
                 done = true;
                 client.Client.Shutdown(SocketShutdown.Send);
-            });
+            }, CancellationToken.None);
             byte[] expected = new byte[65536], got = new byte[65536];
             long received = 0;
             while (true)
             {
-                int length = await stream.ReadAsync(got);
+                int length = await stream.ReadAsync(got, CancellationToken.None);
                 if (length == 0)
                 {
                     break;

@@ -78,7 +78,7 @@ public sealed class CliPageMapTests
         Assert.Contains("free 1 ", foot, StringComparison.Ordinal);
         Assert.Contains("in use 3 ", foot, StringComparison.Ordinal);
         Assert.Contains("worker 1: 2 pages", foot, StringComparison.Ordinal);
-        Assert.Contains("worker 5: 1 pages", foot, StringComparison.Ordinal);
+        Assert.Contains("worker 5: 1 page", foot, StringComparison.Ordinal);
         Assert.Contains("leased 4,", foot, StringComparison.Ordinal);
     }
 

@@ -80,7 +80,7 @@ internal sealed class WorkersView : InspectView
     public static IRenderable Render(IEnumerable<WorkerInfo> workers, int width)
     {
         TextTable table = new("worker", "pid", "name-", "state", "connections", "accepted", "leases", "pages held", "charged-", "delivered", "sent", "up s-");
-        foreach (WorkerInfo w in workers)
+        foreach (WorkerInfo w in workers.OrderBy(w => w.Id))
         {
             table.AddRow(
                 TextTable.Number(w.Id),

@@ -142,7 +142,7 @@ internal sealed class PageMap
         IReadOnlyList<(int Worker, int Pages)> holders = Holders();
         if (holders.Count > 0)
         {
-            yield return "leased to " + string.Join("   ", holders.Select(h => Invariant($"[{LeasedCell(h.Worker).Colour}]{LeasedCell(h.Worker).Glyph}[/] worker {h.Worker}: {h.Pages} pages")));
+            yield return "leased to " + string.Join("   ", holders.Select(h => Invariant($"[{LeasedCell(h.Worker).Colour}]{LeasedCell(h.Worker).Glyph}[/] worker {h.Worker}: {h.Pages} {(h.Pages == 1 ? "page" : "pages")}")));
         }
 
         yield return Invariant($"fragments: received {_pages.FragmentsReceived}, queued {_pages.FragmentsQueued}, out of order {_pages.FragmentsOutOfOrder}, leased {_pages.FragmentsLeased}, transmitting {_pages.FragmentsTransmitting}");

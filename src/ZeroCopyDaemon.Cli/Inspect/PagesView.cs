@@ -57,7 +57,7 @@ internal sealed class PageView(uint page) : InspectView
     {
         List<IRenderable> parts =
         [
-            new Markup($"page [bold]{page.Page}[/]: {Markup.Escape(page.State)}, {page.References} references{(page.NicHold ? ", the NIC holds it" : string.Empty)}, posted {page.Uses} times so far"),
+            new Markup($"page [bold]{page.Page}[/]: {Markup.Escape(page.State)}, {page.References} {(page.References == 1 ? "reference" : "references")}{(page.NicHold ? ", held by the NIC" : string.Empty)}, generation {page.Uses} (how often it was posted)"),
         ];
         if (page.Fragments.Count > 0)
         {
