@@ -41,7 +41,7 @@ run_tests() {
       failed=$((failed + 1))
       continue
     fi
-    ZCD_PROGRAM="$zcd" dotnet test "$project" -c "$configuration" --no-build -nologo --results-directory "$results" --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" "$@" >"$log" 2>&1 || good=$?
+    ZCD_PROGRAM="$zcd" dotnet test "$project" -c "$configuration" --no-build -nologo --results-directory "$results" --logger "trx;LogFileName=$name.trx" --logger "console;verbosity=minimal" --blame-hang-timeout 10m --blame-hang-dump-type none "$@" >"$log" 2>&1 || good=$?
     if [ ! -e "$trx" ]; then
       cat "$log"
       echo "$name: ended without results"

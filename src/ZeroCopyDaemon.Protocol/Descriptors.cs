@@ -20,8 +20,7 @@ public enum SubmissionOp : byte
     /// <summary>Sends what a lease (<see cref="Submission.Value"/>) holds. The lease ends; the page is the kernel's until the peer acknowledged it.</summary>
     SendLease = 4,
 
-    /// <summary>Active open. Area offset <see cref="Submission.Value"/> of the TX area holds 16 bytes of address (IPv4 mapped) and 2 of port, network order; <see cref="Submission.Connection"/> is the listener id 0.</summary>
-    Connect = 5,
+    // 5 is kept for active opens.
 
     /// <summary>No more sends: FIN after what is queued.</summary>
     Shutdown = 6,
@@ -105,8 +104,7 @@ public enum CompletionKind : byte
     /// <summary>A send (by <see cref="Completion.Tag"/>) was acknowledged by the peer; its TX range is the worker's again. Also comes, with a status, for every outstanding send of a failed connection.</summary>
     Sent = 5,
 
-    /// <summary>Active open done; <see cref="Completion.Tag"/> is the submission's.</summary>
-    Connected = 6,
+    // 6 is kept for active opens.
 
     /// <summary>A submission was refused: <see cref="Completion.Status"/> says why, <see cref="Completion.Tag"/> whose.</summary>
     Refused = 7,

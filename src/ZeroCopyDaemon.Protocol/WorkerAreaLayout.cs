@@ -54,7 +54,7 @@ public static class WorkerAreaLayout
     /// <summary>u32: completion ring's consumer index.</summary>
     public const int CompletionHeadOffset = 64;
 
-    /// <summary>u32: 1 while the worker sleeps, or is about to.</summary>
+    /// <summary>u32: not 0 while the worker sleeps, or is about to.</summary>
     public const int WorkerSleepingOffset = 128;
 
     /// <summary>First of <see cref="WorkerCounterCount"/> u64 counters that the worker keeps (see <see cref="WorkerCounter"/>).</summary>

@@ -79,12 +79,12 @@ internal sealed class SimReceiver(SimEndPlan plan, SimPattern pattern, long expe
 
     private bool CanRead(TcpConnection connection) => connection.ReadableBytes > 0 && (echo is null || echo.EchoBacklog < MaxEchoBacklog);
 
-    /// <summary>False if a fragment would have to be split for it and the table of fragments is full.</summary>
+    /// <summary>False if a fragment would have to be split for it and the table of fragments has no more slots than the free pages need.</summary>
     private bool TryReceive(TcpConnection connection, int maxBytes, int maxFragments, long nowUs)
     {
         long readable = connection.ReadableBytes;
         int received = connection.Receive(maxBytes, maxFragments, out int head);
-        if (received == 0 && maxBytes < readable && pool.FragmentsInUse == pool.FragmentCapacity)
+        if (received == 0 && maxBytes < readable && pool.FragmentsInUse + pool.FreePages + pool.PostedPages >= pool.FragmentCapacity)
         {
             return false;
         }

@@ -110,6 +110,7 @@ internal sealed class SimScenarioDraw(ulong seed)
 
                 // The wire may be bad enough for an unlucky connection to be given up by rights; that is not what is looked for here.
                 MaxSynRetransmissions = 20,
+                MaxSynAckRetransmissions = 20,
                 MaxRetransmissions = 30,
                 TimeWaitUs = 240 * Second,
                 FinWait2Us = 86_400 * Second,

@@ -57,7 +57,7 @@ public sealed class FairnessTests(ITestOutputHelper output)
         await Task.Delay(1000);
         double beside = await MedianAsync(() => InProcess.VerifiedEchoAsync(echoPort, 2, Bytes));
         Assert.DoesNotContain(sends, send => send.IsCompletedSuccessfully);
-        output.WriteLine($"echo beside a worker that holds everything: {beside / alone:P0} of the same echo alone ({beside / 1e6:0} against {alone / 1e6:0} MB/s)");
+        output.WriteLine($"[figure] echo beside a worker that holds everything: {beside / alone:P0} of the same echo alone ({beside / 1e6:0} against {alone / 1e6:0} MB/s)");
         Assert.True(beside > 0, "the other worker's transfer completed");
         clients.ForEach(client => client.Dispose());
         await staller.DisposeAsync();

@@ -68,7 +68,7 @@ public sealed class HostileWorkerTests(ITestOutputHelper output)
         int transfers = await honest;
         await bait;
         output.WriteLine(
-            $"{Seeds} seeds, {attached} attachments, {survived} seeds did nothing forbidden; detached: {string.Join(", ", reasons.Select(pair => $"{pair.Key} {pair.Value}"))}; " +
+            $"[figure] hostile worker: {Seeds} seeds, {attached} attachments, {survived} seeds did nothing forbidden; detached: {string.Join(", ", reasons.Select(pair => $"{pair.Key} {pair.Value}"))}; " +
             $"{transfers} verified transfers of another worker meanwhile");
         Assert.True(transfers > 0, "another worker's transfers went on");
         foreach (DetachReason reason in new[] { DetachReason.RingCorrupt, DetachReason.BadDescriptor, DetachReason.BadHandle, DetachReason.BadLease, DetachReason.BadRange })

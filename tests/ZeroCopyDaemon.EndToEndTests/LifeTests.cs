@@ -21,7 +21,7 @@ public sealed class LifeTests(ITestOutputHelper output)
         await Task.Delay(50);
         await killed.CancelAsync();
         string[] results = await Task.WhenAll(transfers);
-        output.WriteLine(string.Join(", ", results));
+        output.WriteLine("[figure] one of four workers killed, 8 connections: " + string.Join(", ", results));
         Assert.Equal(6, results.Count(result => result == "right"));
         Assert.Equal(2, results.Count(result => result == "reset"));
         await daemon.WaitUntilPagesAreBackAsync();
@@ -121,7 +121,7 @@ public sealed class LifeTests(ITestOutputHelper output)
         double before = pids.Sum(CpuSeconds);
         await Task.Delay(TimeSpan.FromSeconds(Seconds));
         double used = pids.Sum(CpuSeconds) - before;
-        output.WriteLine($"idle, 5 processes together: {used / Seconds:P2} of one core over {Seconds} s");
+        output.WriteLine($"[figure] idle, 5 processes together: {used / Seconds:P2} of one core over {Seconds} s");
         Assert.True(used / Seconds < 0.01, $"{used / Seconds:P2}");
     }
 
@@ -184,18 +184,18 @@ public sealed class LifeTests(ITestOutputHelper output)
                 for (long sent = 0; sent < bytes || !enough.IsCancellationRequested; sent += block.Length)
                 {
                     Fill(block, seed, sent);
-                    await stream.WriteAsync(block);
+                    await stream.WriteAsync(block, CancellationToken.None);
                     Volatile.Write(ref total, sent + block.Length);
                 }
 
                 done = true;
                 client.Client.Shutdown(SocketShutdown.Send);
-            });
+            }, CancellationToken.None);
             byte[] expected = new byte[65536], got = new byte[65536];
             long received = 0;
             while (true)
             {
-                int length = await stream.ReadAsync(got);
+                int length = await stream.ReadAsync(got, CancellationToken.None);
                 if (length == 0)
                 {
                     break;

@@ -22,7 +22,7 @@ internal static class Programs
     /// <summary>Starts a .NET program with its output taken.</summary>
     public static Process Start(string dll, IReadOnlyDictionary<string, string> environment, params string[] arguments)
     {
-        var start = new ProcessStartInfo("dotnet") { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
+        var start = new ProcessStartInfo("dotnet") { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true };
         start.ArgumentList.Add(dll);
         foreach (string argument in arguments)
         {
@@ -46,7 +46,7 @@ internal static class Programs
     /// <summary>Runs a program of the system to its end.</summary>
     public static async Task<ProgramResult> RunSystemAsync(string program, int seconds, params string[] arguments)
     {
-        var start = new ProcessStartInfo(program) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(program) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (string argument in arguments)
         {
             start.ArgumentList.Add(argument);
@@ -69,10 +69,10 @@ internal static class Programs
             {
                 await process.WaitForExitAsync(timeout.Token);
             }
-            catch (OperationCanceledException)
+            catch (OperationCanceledException e)
             {
                 process.Kill(entireProcessTree: true);
-                throw new TimeoutException($"'{what}' did not end within {seconds} s. Output: {await output}{await error}");
+                throw new TimeoutException($"'{what}' did not end within {seconds} s. Output: {await output}{await error}", e);
             }
 
             return new ProgramResult(process.ExitCode, await output, await error);

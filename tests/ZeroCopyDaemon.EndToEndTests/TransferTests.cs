@@ -23,7 +23,7 @@ public sealed class TransferTests(ITestOutputHelper output)
         await daemon.WaitUntilPagesAreBackAsync();
         Dictionary<string, long> counters = await daemon.CountersAsync();
         output.WriteLine(
-            $"{strategy}, {workers} workers: {size} echoed at {report.GetProperty("gb_per_s").GetDouble():0.000} GB/s; delivered {counters["rx.payload_delivered_bytes"]}, " +
+            $"[figure] echo, {strategy}, {workers} workers: {size} echoed at {report.GetProperty("gb_per_s").GetDouble():0.000} GB/s; delivered {counters["rx.payload_delivered_bytes"]}, " +
             $"rx copied {counters["rx.payload_copied_bytes"]}, tx copied {counters["tx.payload_copied_bytes"]}, dma {counters["rx.dma_bytes"]}, os copied {counters["rx.os_copied_bytes"]}");
         Assert.Equal(bytes, counters["rx.payload_delivered_bytes"]);
         Assert.True(counters["rx.dma_bytes"] >= bytes, "the NIC wrote every byte into a page");
@@ -65,7 +65,7 @@ public sealed class TransferTests(ITestOutputHelper output)
         HttpResponseMessage[] answers = await Task.WhenAll(Enumerable.Range(0, 200).Select(_ => http.GetAsync(new Uri($"http://127.0.0.1:{daemon.Port}/"))));
         Assert.All(answers, answer => Assert.True(answer.IsSuccessStatusCode));
         var served = answers.GroupBy(answer => answer.Headers.GetValues("X-Worker").Single()).ToDictionary(group => group.Key, group => group.Count());
-        output.WriteLine(string.Join(", ", served.Select(pair => $"worker {pair.Key}: {pair.Value}")));
+        output.WriteLine("[figure] 200 new connections: " + string.Join(", ", served.Select(pair => $"worker {pair.Key}: {pair.Value}")));
         Assert.Equal(4, served.Count);
         Assert.All(served.Values, count => Assert.True(count >= 20, $"a worker served only {count} of 200"));
     }
@@ -77,6 +77,7 @@ public sealed class TransferTests(ITestOutputHelper output)
         await using Daemon daemon = await Daemon.StartAsync("--workers", "4");
         ProgramResult wrk = await Programs.RunSystemAsync("wrk", 40, "-t1", "-c32", "-d10s", "--latency", $"http://127.0.0.1:{daemon.Port}/");
         output.WriteLine(wrk.Output);
+        output.WriteLine("[figure] wrk -t1 -c32 -d10s: " + wrk.Output.Split('\n').First(line => line.Contains("Requests/sec", StringComparison.Ordinal)));
         Assert.Equal(0, wrk.ExitCode);
         Assert.Contains("Requests/sec", wrk.Output);
         Assert.DoesNotContain("Socket errors", wrk.Output);

@@ -104,9 +104,9 @@ public sealed class ZeroCopyProofTests(ITestOutputHelper output)
         (long allocated, long segments) after = await CountAsync(test);
         long bytes = after.allocated - before.allocated - counting;
         long count = after.segments - before.segments;
-        output.WriteLine($"{bytes} bytes allocated on the loop thread over {count} segments (besides {counting} by the measurement itself)");
+        output.WriteLine($"[figure] {bytes} bytes allocated on the loop thread over {count} segments (besides {counting} by the measurement itself)");
         Assert.True(count > 20_000, $"only {count} segments");
-        Assert.True(bytes < 1024, $"{bytes} bytes allocated over {count} segments");
+        Assert.True(bytes < 1024, $"[figure] {bytes} bytes allocated over {count} segments");
     }
 
     private static async Task EchoBlockAsync(NetworkStream stream, byte[] block, byte[] back)

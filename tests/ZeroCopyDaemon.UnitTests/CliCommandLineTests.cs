@@ -62,6 +62,14 @@ public sealed class CliCommandLineTests
     }
 
     [Fact]
+    public void A_pool_larger_than_memory_is_told_before_anything_is_taken()
+    {
+        CliException refused = Assert.Throws<CliException>(() => DaemonRun.CheckMemory(new DaemonSettings { PoolBytes = 1L << 60 }));
+        Assert.Matches("^a pool of 1048576 TiB is larger than the memory there is \\(.*\\); choose a smaller --pool-size$", refused.Message);
+        DaemonRun.CheckMemory(new DaemonSettings());
+    }
+
+    [Fact]
     public void Once_up_it_says_where_to_connect_and_what_to_do_next()
     {
         StatusReply status = new() { Pid = 5 };

@@ -52,4 +52,26 @@ public sealed class CliOutputTests
         Assert.Equal("*", lines[1]);
         Assert.StartsWith("000630", lines[2], StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void A_table_is_as_wide_as_its_cells_with_figures_to_the_right()
+    {
+        TextTable table = new("name", "bytes");
+        table.AddRow("a", "1,000");
+        table.AddRow("longer", "7");
+        Assert.Equal(["name    bytes", "a       1,000", "longer      7"], table.Lines(80, out string? leftOut));
+        Assert.Null(leftOut);
+    }
+
+    [Fact]
+    public void A_table_too_wide_for_the_terminal_leaves_minor_columns_out_and_says_so()
+    {
+        TextTable table = new("id", "first-", "second", "third-", "fourth");
+        table.AddRow("1", "aaaaaaaaaa", "bbbbbbbbbb", "cccccccccc", "dddddddddd");
+        Assert.Equal("id  second      fourth", table.Lines(30, out string? leftOut).First());
+        Assert.Equal("(no room for: first, third; --json has all)", leftOut);
+        Assert.Equal("id  second", table.Lines(15, out _).First());
+        Assert.Equal("id", table.Lines(3, out _).First());
+        Assert.All(table.Lines(30, out _), line => Assert.InRange(line.Length, 0, 30));
+    }
 }

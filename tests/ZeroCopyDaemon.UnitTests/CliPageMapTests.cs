@@ -38,7 +38,7 @@ public sealed class CliPageMapTests
     public void Pages_that_do_not_fill_the_last_group_are_shown_all_the_same()
     {
         PageMap map = new(Pages("00000" + "2", "000000"), columns: 2, rows: 1);
-        Assert.Equal(3, map.PagesPerCell);
+        Assert.Equal(4, map.PagesPerCell);
         Assert.Equal("·█", Glyphs(map));
     }
 
@@ -78,7 +78,7 @@ public sealed class CliPageMapTests
         Assert.Contains("free 1 ", foot, StringComparison.Ordinal);
         Assert.Contains("in use 3 ", foot, StringComparison.Ordinal);
         Assert.Contains("worker 1: 2 pages", foot, StringComparison.Ordinal);
-        Assert.Contains("worker 5: 1 pages", foot, StringComparison.Ordinal);
+        Assert.Contains("worker 5: 1 page", foot, StringComparison.Ordinal);
         Assert.Contains("leased 4,", foot, StringComparison.Ordinal);
     }
 

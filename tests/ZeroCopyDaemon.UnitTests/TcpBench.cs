@@ -26,14 +26,14 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     private long _received;
     private long _completed;
 
-    public TcpBench(Func<TcpOptions, TcpOptions>? configure = null, int pages = 1024, int pageSize = 4096, uint irs = 70_000, long budgetBytes = long.MaxValue)
+    public TcpBench(Func<TcpOptions, TcpOptions>? configure = null, int pages = 1024, int pageSize = 4096, uint irs = 70_000, long budgetBytes = long.MaxValue, UInt128 secret = default)
     {
         _native = new NativePool(pages, pageSize);
         Irs = irs;
         var tcp = new TcpOptions { Timestamps = false, WindowScaling = false };
         Options = configure?.Invoke(tcp) ?? tcp;
         Root = new ReceiveBudget("pool", Math.Min(budgetBytes, _native.Pool.Geometry.TotalBytes));
-        var options = new NetStackOptions { Address = Local.Address, Secret = 0x1234, Tcp = Options };
+        var options = new NetStackOptions { Address = Local.Address, Secret = secret == default ? 0x1234 : secret, Tcp = Options };
         Tcp = new TcpLayer(options, _native.Pool, this, this, Root, Drops);
         _native.Pool.ChargeSink = this;
         _memory = (byte*)NativeMemory.Alloc(SendBytes);
@@ -60,6 +60,8 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
 
     /// <summary>Our first sequence number: learned from our last segment with SYN to it.</summary>
     public uint Iss => _isses[Peer];
+
+    public uint IssTowards(IpEndpoint remote) => _isses[remote];
 
     public TcpListener? Listener { get; private set; }
 
@@ -233,6 +235,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     /// <summary>Time passes up to the next segment that we send; returns how long that took.</summary>
     public long AdvanceToNextSegment(long atMostUs = 1000_000_000)
     {
+        ExpectNothing();
         long start = NowUs;
         while (_sent.Count == 0)
         {
@@ -385,7 +388,6 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
 
     IpSendResult IIpOutput.SendTcp(in TcpHeaderToSend header, ReadOnlySpan<TxChunk> payload, int payloadLength, int mss, long nowUs)
     {
-        Assert.Equal(NowUs, nowUs);
         if (Answer != IpSendResult.Sent)
         {
             return Answer;
@@ -403,6 +405,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
             return IpSendResult.Sent;
         }
 
+        Assert.Equal(NowUs, nowUs);
         if ((header.Flags & Syn) != 0)
         {
             _isses[header.Destination] = header.Seq.Value;

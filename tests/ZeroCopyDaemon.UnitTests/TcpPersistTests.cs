@@ -132,6 +132,16 @@ public sealed class TcpPersistTests
     }
 
     [Fact]
+    public void A_reset_is_within_the_closed_window_while_a_probe_is_out()
+    {
+        using TcpBench bench = Closed();
+        bench.AdvanceToNextSegment();
+        bench.Expect(Ack, 1001, 1, 1);
+        bench.Connection.Abort(bench.NowUs);
+        bench.Expect(Rst | Ack, 1001, 1);
+    }
+
+    [Fact]
     public void A_lost_window_update_is_made_up_for_by_the_answer_to_a_probe()
     {
         using TcpBench bench = TcpBench.WithWindowOf1000();

@@ -197,6 +197,32 @@ public sealed class TcpReceiveTests
             Assert.Equal((2250L, 0, 0L, 0), (info.BytesReceived, info.OutOfOrderFragments, info.ChargedBytes, bench.Pool.FragmentsInUse));
         });
 
+    [Fact]
+    public void Whoever_reads_byte_by_byte_and_holds_every_lease_leaves_a_slot_for_each_page_that_can_still_come()
+    {
+        using TcpBench bench = new TcpBench(pages: 16).Accept();
+        bench.Given(Ack, 1, 1, 1000);
+        bench.TakeEvents();
+        var kept = new List<int>();
+        while (bench.Receive(1, keep: kept).Length > 0)
+        {
+        }
+
+        Assert.Equal((bench.Pool.FragmentCapacity - 15, 1000 - kept.Count), (bench.Pool.FragmentsInUse, bench.Connection.ReadableBytes));
+        Assert.Equal(kept.Count + 1, bench.Pool.FragmentsInUse);
+        bench.Poll();
+        Assert.Equal(TcpEvents.None, bench.TakeEvents());
+        bench.Pool.Release(kept[0]);
+        kept.RemoveAt(0);
+        bench.Poll();
+        Assert.Equal(TcpEvents.Readable, bench.TakeEvents());
+        bench.Poll();
+        Assert.Equal(TcpEvents.None, bench.TakeEvents());
+        Assert.Single(bench.Receive(1, keep: kept));
+        Assert.Single(bench.Receive());
+        bench.Release(kept);
+    }
+
     // Acknowledgments.
 
     [Fact]

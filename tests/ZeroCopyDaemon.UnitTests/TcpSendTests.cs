@@ -277,7 +277,6 @@ public sealed class TcpSendTests
         bench.Accept();
         bench.Send(100);
         bench.Complete();
-        bench.AdvanceToNextSegment();
         bench.TakeSent();
         bench.AdvanceToNextSegment();
         bench.Given(Ack, 1, 101);
@@ -472,6 +471,18 @@ public sealed class TcpSendTests
         {
             bench.Expect(Ack, 1001, 1001, 500);
         }
+    }
+
+    [Fact]
+    public void What_waits_for_more_goes_in_its_time_even_if_it_could_not_be_sent_before()
+    {
+        using TcpBench bench = new TcpBench().Accept();
+        bench.Answer = IpSendResult.Unreachable;
+        bench.Send(10);
+        bench.Answer = IpSendResult.Sent;
+        bench.Send(10, more: true);
+        Assert.InRange(bench.AdvanceToNextSegment(), 0, 1_000_000);
+        bench.Expect(Ack, 1, 1, 20);
     }
 
     [Fact]

@@ -10,6 +10,7 @@ public sealed class WorkerAllocationTests
 {
     private const int WarmUp = 2_000;
     private const int Rounds = 10_000;
+    private const int SmallestObjectBytes = 24;
 
     [Fact]
     public void Receiving_and_releasing_allocates_nothing()
@@ -114,8 +115,8 @@ public sealed class WorkerAllocationTests
         kernel.Publish();
         await receiving;
 
-        // Not per round: the thread pool takes a little for itself now and then.
-        Assert.InRange(allocated, 0, Rounds);
+        // The whole process is counted here, and the runtime and the test runner take a block for themselves now and then. One object in each round would be 24 bytes a round at least.
+        Assert.InRange(allocated, 0, Rounds * SmallestObjectBytes / 4);
 
         void Serve(int until)
         {

@@ -233,6 +233,104 @@ public sealed class WorkerLoopTests
         }
     }
 
+    [Theory]
+    [InlineData(WorkerScheduling.ThreadPool)]
+    [InlineData(WorkerScheduling.Inline)]
+    public async Task Cancelling_at_random_moments_loses_no_byte(WorkerScheduling scheduling)
+    {
+        const int Numbers = 4000;
+        using var kernel = new WorkerFakeKernel(pages: 64, scheduling: scheduling);
+        Connection connection = kernel.Accept();
+        kernel.Take();
+        kernel.Core.Start("worker under test");
+        CancellationTokenSource? current = null;
+        using var over = new CancellationTokenSource();
+        Task canceller = Task.Run(() =>
+        {
+            var random = new Random(5);
+            while (!over.IsCancellationRequested)
+            {
+                Thread.SpinWait(random.Next(3000));
+                Volatile.Read(ref current)?.Cancel();
+            }
+        });
+        Task<(int Cancelled, int Read)> reader = Task.Run(ReadAsync);
+        int next = 0;
+        var watch = Stopwatch.StartNew();
+        while (!reader.IsCompleted && watch.Elapsed < s_patience)
+        {
+            foreach (Submission submission in kernel.Take())
+            {
+                if (submission.Op == SubmissionOp.Receive && next < Numbers)
+                {
+                    // Two numbers to a receive: the copying form with room for one leaves the other over.
+                    kernel.WriteData(1, BitConverter.GetBytes(next), BitConverter.GetBytes(next + 1));
+                    next += 2;
+                }
+                else if (submission.Op == SubmissionOp.Receive)
+                {
+                    kernel.Write(new Completion { Kind = CompletionKind.PeerClosed, Connection = 1 });
+                }
+            }
+
+            kernel.Publish();
+            Thread.Yield();
+        }
+
+        (int Cancelled, int Read) result = await reader.WaitAsync(s_patience);
+        await over.CancelAsync();
+        await canceller;
+        Assert.Equal(Numbers, result.Read);
+        Assert.True(result.Cancelled > 0, "Nothing was cancelled, so nothing was tested.");
+        await UntilAsync(() =>
+        {
+            kernel.Drain();
+            return kernel.Leases.Count == 0;
+        });
+
+        async Task<(int Cancelled, int Read)> ReadAsync()
+        {
+            int cancelled = 0;
+            int expected = 0;
+            byte[] buffer = new byte[4];
+            while (true)
+            {
+                var source = new CancellationTokenSource();
+                Volatile.Write(ref current, source);
+                try
+                {
+                    if (expected % 3 == 0)
+                    {
+                        int length = await connection.ReceiveAsync(buffer.AsMemory(), source.Token);
+                        if (length == 0)
+                        {
+                            return (cancelled, expected);
+                        }
+
+                        Assert.Equal(4, length);
+                        Assert.Equal(expected++, BitConverter.ToInt32(buffer));
+                        continue;
+                    }
+
+                    using Received received = await connection.ReceiveAsync(cancellation: source.Token);
+                    if (received.IsEnd)
+                    {
+                        return (cancelled, expected);
+                    }
+
+                    foreach (Lease lease in received)
+                    {
+                        Assert.Equal(expected++, BitConverter.ToInt32(lease.Span));
+                    }
+                }
+                catch (OperationCanceledException)
+                {
+                    cancelled++;
+                }
+            }
+        }
+    }
+
     private static async Task UntilAsync(Func<bool> condition)
     {
         var watch = Stopwatch.StartNew();

@@ -4,7 +4,6 @@ using System.Text.Json;
 using Spectre.Console;
 using ZeroCopyDaemon.Cli.Bench;
 using ZeroCopyDaemon.Cli.Hosting;
-using ZeroCopyDaemon.Cli.Inspect;
 using ZeroCopyDaemon.Cli.Output;
 
 namespace ZeroCopyDaemon.Cli.Commands;
@@ -74,7 +73,7 @@ internal static class BenchCommand
     private static void Print(BenchOptions options, IReadOnlyList<BenchResult> results)
     {
         BenchResult plain = results[^1];
-        Table table = Tables.New("echo through", "GB/s", "from", "to", "CPU us/MB", "GB/s to plain", "CPU to plain");
+        TextTable table = new("echo through", "GB/s", "from", "to", "CPU us/MB", "GB/s to plain", "CPU to plain");
         foreach (BenchResult result in results)
         {
             table.AddRow(
@@ -87,7 +86,7 @@ internal static class BenchCommand
                 Figure(result.MedianCpu / plain.MedianCpu, "0.00") + "x");
         }
 
-        Terminal.Out.Write(table);
+        Terminal.Out.Write(table.Render(Terminal.Out.Profile.Width));
         Terminal.Out.WriteLine(
             $"{ByteSize.Format(options.Bytes)} each way a round over {options.Connections} connections, {options.Workers} worker(s); medians of {options.Rounds} rounds by turns on {Environment.ProcessorCount} cores. CPU is the server processes' (kernel host and workers).");
         Terminal.Out.WriteLine(

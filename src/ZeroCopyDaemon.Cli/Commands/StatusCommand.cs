@@ -82,7 +82,7 @@ internal static class StatusCommand
             console.WriteLine($"clients connect to {listener.Address} ({listener.Workers} workers, app {status.App}, strategy {status.Strategy})");
         }
 
-        console.Write(WorkersView.Render(status.Workers.Where(IsPresent)));
+        console.Write(WorkersView.Render(status.Workers.Where(IsPresent), console.Profile.Width));
         foreach (string note in status.Notes)
         {
             console.WriteLine("note: " + note);

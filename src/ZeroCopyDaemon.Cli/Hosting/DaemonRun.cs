@@ -47,6 +47,7 @@ internal sealed class DaemonRun
     public async Task<int> RunAsync(StopSignals signals)
     {
         await CheckNameAsync(_directory, signals.Token);
+        CheckMemory(_settings);
         CheckPort(_settings);
         _progress.Step($"taking {ByteSize.Format(_settings.PoolBytes)} for the page pool");
         Progress poolProgress = new(bytes => _progress.Step($"taking {ByteSize.Format(_settings.PoolBytes)} for the page pool: {ByteSize.Format(bytes)}"));
@@ -87,6 +88,16 @@ internal sealed class DaemonRun
         using ControlConnection control = ControlConnection.To(directory);
         StatusReply status = await control.GetStatusAsync(cancel);
         throw new CliException($"a daemon '{directory.Name}' is running already (pid {status.Pid}); stop it with {ProgramName.Command} down{NameOption(directory.Name)}, or choose another --name");
+    }
+
+    /// <summary>A pool beyond all of the machine's memory needs no closer look; what is free of it the kernel host asks.</summary>
+    internal static void CheckMemory(DaemonSettings settings)
+    {
+        long memory = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (settings.PoolBytes > memory)
+        {
+            throw new CliException($"a pool of {ByteSize.Format(settings.PoolBytes)} is larger than the memory there is ({ByteSize.Format(memory)}); choose a smaller --pool-size");
+        }
     }
 
     /// <summary>The most common mistake, told before anything is started.</summary>

@@ -1,8 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json;
-using Spectre.Console;
 using Spectre.Console.Rendering;
 using ZeroCopyDaemon.Cli.Control;
+using ZeroCopyDaemon.Cli.Output;
 using ZeroCopyDaemon.Protocol.Control;
 
 namespace ZeroCopyDaemon.Cli.Inspect;
@@ -21,7 +21,7 @@ internal sealed class CountersView : InspectView
         double seconds = before is null ? 0 : Stopwatch.GetElapsedTime(_takenAt).TotalSeconds;
         _before = new(reply.Counters, StringComparer.Ordinal);
         _takenAt = Stopwatch.GetTimestamp();
-        return new((_, _) => Render(counters, before, seconds), json =>
+        return new((width, _) => Render(counters, before, seconds, width), json =>
         {
             json.WriteStartObject();
             foreach ((string name, long value) in counters)
@@ -33,10 +33,9 @@ internal sealed class CountersView : InspectView
         });
     }
 
-    private static Table Render(SortedDictionary<string, long> counters, Dictionary<string, long>? before, double seconds)
+    private static IRenderable Render(SortedDictionary<string, long> counters, Dictionary<string, long>? before, double seconds, int width)
     {
-        Table table = before is null ? Tables.New("counter", "value") : Tables.New("counter", "value", "per second");
-        table.Columns[1].RightAligned();
+        TextTable table = before is null ? new("counter", "value") : new("counter", "value", "per second");
         foreach ((string name, long value) in counters)
         {
             // What has never moved would bury what has; but the promise of no copies is worth a line with a zero in it.
@@ -47,22 +46,24 @@ internal sealed class CountersView : InspectView
 
             if (before is null)
             {
-                table.AddRow(Markup.Escape(name), Tables.Number(value));
+                table.AddRow(name, TextTable.Number(value));
             }
             else
             {
                 long grown = value - before.GetValueOrDefault(name);
-                table.AddRow(Markup.Escape(name), Tables.Number(value), grown == 0 ? string.Empty : Tables.Number(Math.Round(grown / seconds)));
+                table.AddRow(name, TextTable.Number(value), grown == 0 ? string.Empty : TextTable.Number(Math.Round(grown / seconds)));
             }
         }
 
-        return table;
+        return table.Render(width);
     }
 }
 
 /// <summary>The NIC's settings, rings and counters, as the kernel host describes them.</summary>
 internal sealed class NicView : InspectView
 {
+    private const int MaxValueLength = 48;
+
     public override async Task<InspectSnapshot> TakeAsync(ControlConnection control, CancellationToken cancel)
     {
         NicReply reply = await control.GetNicAsync(cancel);
@@ -72,17 +73,17 @@ internal sealed class NicView : InspectView
             root = document.RootElement.Clone();
         }
 
-        return new((_, _) => Render(root), json => root.WriteTo(json));
+        return new((width, _) => Render(root, width), json => root.WriteTo(json));
     }
 
-    private static Table Render(JsonElement root)
+    private static IRenderable Render(JsonElement root, int width)
     {
-        Table table = Tables.New("nic", "value");
+        TextTable table = new("nic", "value");
         AddRows(table, string.Empty, root);
-        return table;
+        return table.Render(width);
     }
 
-    private static void AddRows(Table table, string path, JsonElement element)
+    private static void AddRows(TextTable table, string path, JsonElement element)
     {
         switch (element.ValueKind)
         {
@@ -102,14 +103,17 @@ internal sealed class NicView : InspectView
 
                 break;
             case JsonValueKind.Array:
-                table.AddRow(Markup.Escape(path), Markup.Escape(string.Join(' ', element.EnumerateArray().Select(e => e.ToString()))));
+                table.AddRow(path, Shorten(string.Join(' ', element.EnumerateArray().Select(e => e.ToString()))));
                 break;
             case JsonValueKind.Number when element.TryGetInt64(out long number):
-                table.AddRow(Markup.Escape(path), Tables.Number(number));
+                table.AddRow(path, TextTable.Number(number));
                 break;
             default:
-                table.AddRow(Markup.Escape(path), Markup.Escape(element.ToString()));
+                table.AddRow(path, Shorten(element.ToString()));
                 break;
         }
     }
+
+    // An indirection table or a key is for --json.
+    private static string Shorten(string value) => value.Length <= MaxValueLength ? value : value[..(MaxValueLength - 4)] + " ...";
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Spectre.Console;
 using Spectre.Console.Rendering;
 using ZeroCopyDaemon.Cli.Control;
@@ -12,7 +13,7 @@ internal sealed class ConnectionsView : InspectView
     public override async Task<InspectSnapshot> TakeAsync(ControlConnection control, CancellationToken cancel)
     {
         ConnectionsReply reply = await control.GetConnectionsAsync(cancel);
-        return new((_, rows) => Render(reply, rows), json =>
+        return new((width, rows) => Render(reply, width, rows), json =>
         {
             json.WriteStartArray();
             foreach (ConnectionInfo connection in reply.Connections)
@@ -24,36 +25,36 @@ internal sealed class ConnectionsView : InspectView
         });
     }
 
-    private static IRenderable Render(ConnectionsReply reply, int rows)
+    private static IRenderable Render(ConnectionsReply reply, int width, int rows)
     {
         if (reply.Connections.Count == 0)
         {
             return new Text("no connections" + Environment.NewLine);
         }
 
-        Table table = Tables.New("id", "client", "state", "worker", "received", "queue", "leased", "charged", "sent+acked", "send queue", "rtt us", "cwnd", "rcv wnd", "retrans");
+        TextTable table = new("id", "client", "state", "worker", "received", "queue", "leased", "charged-", "acked", "send queue", "rtt us-", "cwnd-", "rcv wnd", "retrans-");
         int shown = Console.IsOutputRedirected ? reply.Connections.Count : Math.Max(4, rows - 6);
         foreach (ConnectionInfo c in reply.Connections.Take(shown))
         {
             table.AddRow(
-                Tables.Number(c.Id),
-                Markup.Escape(c.Client.Length > 0 ? c.Client : c.Remote),
-                Markup.Escape(c.State),
-                c.Worker == 0 ? (c.Orphan ? "orphan" : "-") : Tables.Number(c.Worker),
-                Tables.Number(c.BytesReceived),
-                Tables.Number(c.ReceiveQueue),
-                Tables.Number(c.Leased),
-                Tables.Number(c.Charged),
-                Tables.Number(c.BytesAcked),
-                Tables.Number(c.SendQueue),
-                Tables.Number(c.RttUs),
-                Tables.Number(c.Cwnd),
-                Tables.Number(c.RcvWnd),
-                Tables.Number(c.Retrans));
+                c.Id.ToString(CultureInfo.InvariantCulture),
+                c.Client.Length > 0 ? c.Client : c.Remote,
+                c.State,
+                c.Worker == 0 ? (c.Orphan ? "orphan" : "-") : TextTable.Number(c.Worker),
+                TextTable.Number(c.BytesReceived),
+                TextTable.Number(c.ReceiveQueue),
+                TextTable.Number(c.Leased),
+                TextTable.Number(c.Charged),
+                TextTable.Number(c.BytesAcked),
+                TextTable.Number(c.SendQueue),
+                TextTable.Number(c.RttUs),
+                TextTable.Number(c.Cwnd),
+                TextTable.Number(c.RcvWnd),
+                TextTable.Number(c.Retrans));
         }
 
         int hidden = reply.Connections.Count - shown;
-        return hidden > 0 ? new Rows(table, new Text($"and {hidden} more (--json lists all)")) : table;
+        return hidden > 0 ? new Rows(table.Render(width), new Text($"and {hidden} more (--json lists all)")) : table.Render(width);
     }
 }
 
@@ -63,7 +64,7 @@ internal sealed class WorkersView : InspectView
     public override async Task<InspectSnapshot> TakeAsync(ControlConnection control, CancellationToken cancel)
     {
         WorkersReply reply = await control.GetWorkersAsync(cancel);
-        return new((_, _) => Render(reply.Workers), json =>
+        return new((width, _) => Render(reply.Workers, width), json =>
         {
             json.WriteStartArray();
             foreach (WorkerInfo worker in reply.Workers)
@@ -76,26 +77,26 @@ internal sealed class WorkersView : InspectView
     }
 
     /// <summary>The table, which <c>status</c> shows too.</summary>
-    public static IRenderable Render(IEnumerable<WorkerInfo> workers)
+    public static IRenderable Render(IEnumerable<WorkerInfo> workers, int width)
     {
-        Table table = Tables.New("worker", "pid", "name", "state", "connections", "accepted", "leases", "pages held", "charged", "delivered", "sent", "up s");
-        foreach (WorkerInfo w in workers)
+        TextTable table = new("worker", "pid", "name-", "state", "connections", "accepted", "leases", "pages held", "charged-", "delivered", "sent", "up s-");
+        foreach (WorkerInfo w in workers.OrderBy(w => w.Id))
         {
             table.AddRow(
-                Tables.Number(w.Id),
-                w.Pid.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                Markup.Escape(w.Name),
-                Markup.Escape(w.Reason.Length > 0 ? $"{w.State} ({w.Reason})" : w.State),
-                Tables.Number(w.Connections),
-                Tables.Number(w.Accepted),
-                Tables.Number(w.Leases),
-                Tables.Number(w.PagesHeld),
+                TextTable.Number(w.Id),
+                w.Pid.ToString(CultureInfo.InvariantCulture),
+                w.Name,
+                w.Reason.Length > 0 ? $"{w.State} ({w.Reason})" : w.State,
+                TextTable.Number(w.Connections),
+                TextTable.Number(w.Accepted),
+                TextTable.Number(w.Leases),
+                TextTable.Number(w.PagesHeld),
                 ByteSize.Format((long)w.Charged),
                 ByteSize.Format((long)w.DeliveredBytes),
                 ByteSize.Format((long)w.SentBytes),
-                Tables.Number(Math.Round(w.AttachedS, 1)));
+                TextTable.Number(Math.Round(w.AttachedS, 1)));
         }
 
-        return table.Rows.Count > 0 ? table : new Text("no workers" + Environment.NewLine);
+        return table.RowCount > 0 ? table.Render(width) : new Text("no workers" + Environment.NewLine);
     }
 }

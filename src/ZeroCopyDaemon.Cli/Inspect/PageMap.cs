@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using ZeroCopyDaemon.Cli.Output;
 using ZeroCopyDaemon.Protocol.Control;
 
 namespace ZeroCopyDaemon.Cli.Inspect;
@@ -40,7 +39,9 @@ internal sealed class PageMap
         Columns = Math.Max(1, columns);
         int cells = Math.Max(1, Columns * Math.Max(1, rows));
         int count = pages.States.Length;
-        PagesPerCell = Math.Max(1, (count + cells - 1) / cells);
+
+        // A power of two, so that a row begins at a round number.
+        PagesPerCell = (int)System.Numerics.BitOperations.RoundUpToPowerOf2((uint)Math.Max(1, (count + cells - 1) / cells));
         CellCount = (count + PagesPerCell - 1) / PagesPerCell;
     }
 
@@ -137,11 +138,11 @@ internal sealed class PageMap
         PageCell posted = CellFor(PageState.Posted);
         PageCell inUse = CellFor(PageState.InUse);
         string group = PagesPerCell == 1 ? "one cell is a page" : Invariant($"one cell is {PagesPerCell} pages, the busiest shown");
-        yield return Invariant($"[{free.Colour}]{free.Glyph}[/] free {_pages.Free}   [{posted.Colour}]{posted.Glyph}[/] posted {_pages.Posted}   [{inUse.Colour}]{inUse.Glyph}[/] in use {_pages.InUse}   ({group}; {_pages.Pages} pages of {_pages.PageBytes} bytes, {ByteSize.Format((long)_pages.Pages * _pages.PageBytes)})");
+        yield return Invariant($"[{free.Colour}]{free.Glyph}[/] free {_pages.Free}   [{posted.Colour}]{posted.Glyph}[/] posted {_pages.Posted}   [{inUse.Colour}]{inUse.Glyph}[/] in use {_pages.InUse}   of {_pages.Pages} pages of {_pages.PageBytes} bytes ({group})");
         IReadOnlyList<(int Worker, int Pages)> holders = Holders();
         if (holders.Count > 0)
         {
-            yield return "leased to " + string.Join("   ", holders.Select(h => Invariant($"[{LeasedCell(h.Worker).Colour}]{LeasedCell(h.Worker).Glyph}[/] worker {h.Worker}: {h.Pages} pages")));
+            yield return "leased to " + string.Join("   ", holders.Select(h => Invariant($"[{LeasedCell(h.Worker).Colour}]{LeasedCell(h.Worker).Glyph}[/] worker {h.Worker}: {h.Pages} {(h.Pages == 1 ? "page" : "pages")}")));
         }
 
         yield return Invariant($"fragments: received {_pages.FragmentsReceived}, queued {_pages.FragmentsQueued}, out of order {_pages.FragmentsOutOfOrder}, leased {_pages.FragmentsLeased}, transmitting {_pages.FragmentsTransmitting}");

@@ -44,7 +44,7 @@ internal sealed class PageView(uint page) : InspectView
     public override async Task<InspectSnapshot> TakeAsync(ControlConnection control, CancellationToken cancel)
     {
         PageReply reply = await control.GetPageAsync(page, MaxBytes, cancel);
-        return new((_, _) => Render(reply), json =>
+        return new((width, _) => Render(reply, width), json =>
         {
             json.WriteStartObject();
             ProtoJson.WriteFields(json, reply, "data");
@@ -53,29 +53,29 @@ internal sealed class PageView(uint page) : InspectView
         });
     }
 
-    private static Rows Render(PageReply page)
+    private static Rows Render(PageReply page, int width)
     {
         List<IRenderable> parts =
         [
-            new Markup($"page [bold]{page.Page}[/]: {Markup.Escape(page.State)}, {page.References} references{(page.NicHold ? ", the NIC holds it" : string.Empty)}, posted {page.Uses} times so far"),
+            new Markup($"page [bold]{page.Page}[/]: {Markup.Escape(page.State)}, {page.References} {(page.References == 1 ? "reference" : "references")}{(page.NicHold ? ", held by the NIC" : string.Empty)}, generation {page.Uses} (how often it was posted)"),
         ];
         if (page.Fragments.Count > 0)
         {
-            Table table = Tables.New("slot", "generation", "offset", "length", "state", "connection", "worker", "stream range");
+            TextTable table = new("slot", "generation", "offset", "length", "state", "connection", "worker", "stream range");
             foreach (FragmentInfo fragment in page.Fragments)
             {
                 table.AddRow(
-                    Tables.Number(fragment.Slot),
-                    Tables.Number(fragment.Generation),
-                    Tables.Number(fragment.Offset),
-                    Tables.Number(fragment.Length),
-                    Markup.Escape(fragment.State),
-                    fragment.Connection < 0 ? "-" : Tables.Number(fragment.Connection),
-                    fragment.Worker == 0 ? "-" : Tables.Number(fragment.Worker),
+                    TextTable.Number(fragment.Slot),
+                    TextTable.Number(fragment.Generation),
+                    TextTable.Number(fragment.Offset),
+                    TextTable.Number(fragment.Length),
+                    fragment.State,
+                    fragment.Connection < 0 ? "-" : fragment.Connection.ToString(CultureInfo.InvariantCulture),
+                    fragment.Worker == 0 ? "-" : TextTable.Number(fragment.Worker),
                     fragment.StreamOffset < 0 ? "-" : $"{fragment.StreamOffset} to {fragment.StreamOffset + fragment.Length}");
             }
 
-            parts.Add(table);
+            parts.Add(table.Render(width));
         }
 
         parts.AddRange(HexDump.Lines(page.Data.Memory).Select(line => new Text(line)));

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Spectre.Console;
 
 namespace ZeroCopyDaemon.Cli.Output;
@@ -5,8 +6,10 @@ namespace ZeroCopyDaemon.Cli.Output;
 /// <summary>The process's standard streams as Spectre consoles.</summary>
 internal static class Terminal
 {
-    // A file or pipe has no width; tables should not be folded for it.
+    // A file or pipe has no width; tables should not be folded for it, unless COLUMNS asks for that.
     private const int RedirectedWidth = 160;
+
+    private const int LeastWidth = 40;
 
     private const int DefaultRows = 24;
 
@@ -31,7 +34,8 @@ internal static class Terminal
         });
         if (redirected)
         {
-            console.Profile.Width = RedirectedWidth;
+            bool asked = int.TryParse(Environment.GetEnvironmentVariable("COLUMNS"), NumberStyles.None, CultureInfo.InvariantCulture, out int columns) && columns >= LeastWidth;
+            console.Profile.Width = asked ? columns : RedirectedWidth;
         }
 
         return console;

@@ -66,11 +66,6 @@ internal static class SettingsTable
         {
             yield return (PoolSize, $"the pool is too small: the RX rings alone hold {ByteSize.Format(held)}; choose at least {ByteSize.Format(held * 2)}, or a smaller --rx-ring or fewer --rx-queues");
         }
-
-        if (settings.PoolBytes / settings.PageBytes > 1 << 26)
-        {
-            yield return (PoolSize, $"the pool has more pages than can be numbered; choose at most {ByteSize.Format((long)settings.PageBytes << 26)}, or a larger --page-size");
-        }
     }
 
     private static string ParseName(string value)

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net.Sockets;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using Grpc.Core;
 using Microsoft.AspNetCore.Connections.Features;
 using ZeroCopyDaemon.Kernel.Inspect;
@@ -16,7 +17,10 @@ namespace ZeroCopyDaemon.Kernel.Control;
 /// <summary>The control service. Its calls run on pool threads and reach the loop by commands only.</summary>
 internal sealed class ControlService(KernelHost host) : Protocol.Control.Control.ControlBase
 {
-    private static readonly JsonSerializerOptions Json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, IncludeFields = true };
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower, IncludeFields = true, Converters = { new JsonStringEnumConverter(JsonNamingPolicy.SnakeCaseLower) },
+    };
 
     /// <inheritdoc/>
     public override async Task Attach(AttachRequest request, IServerStreamWriter<AttachEvent> responseStream, ServerCallContext context)

@@ -15,6 +15,9 @@ internal static class Snapshots
     public static PagesReply Pages(KernelCore core)
     {
         PagePool pool = core.Pool;
+
+        // Somebody is looking anyway: recount everything.
+        pool.CheckInvariants();
         var states = new PageState[pool.Geometry.PageCount];
         pool.CopyPageStates(states);
         byte[] bytes = new byte[states.Length];

@@ -113,11 +113,11 @@ internal sealed class KernelCore : ICounterSource
         _turns++;
         int work = Wire.Poll(nowUs);
         work += Driver.Poll(nowUs, PollBudget, Stack);
-        work += Sockets.TakeEvents();
+        work += Sockets.TakeEvents(nowUs);
         work += DrainSubmissions(nowUs);
         work += Stack.Poll(nowUs);
         work += Nic.ProcessTx(nowUs);
-        work += Sockets.TakeEvents();
+        work += Sockets.TakeEvents(nowUs);
         work += DeliverAll(nowUs);
         if (_listenersCloseAtUs <= nowUs)
         {

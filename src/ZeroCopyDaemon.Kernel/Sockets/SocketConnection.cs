@@ -30,6 +30,9 @@ internal sealed class SocketConnection(TcpConnection tcp, SocketListener? listen
     /// <summary>The worker hasn't been told yet that the connection failed.</summary>
     public bool FailNotice { get; set; }
 
+    /// <summary>The worker hasn't been told yet that payload was dropped for want of pages.</summary>
+    public bool NoMemoryNotice { get; set; }
+
     public CompletionStatus FailStatus { get; set; }
 
     /// <summary>The worker's receive waits for data.</summary>

@@ -90,6 +90,17 @@ internal sealed partial class SocketLayer
             return true;
         }
 
+        if (connection.NoMemoryNotice)
+        {
+            if (!ring.TryWrite(new Completion { Kind = CompletionKind.NoMemory, Connection = connection.Handle }))
+            {
+                return false;
+            }
+
+            written++;
+            connection.NoMemoryNotice = false;
+        }
+
         return !connection.ReceivePending || DeliverReceive(worker, connection, ref written);
     }
 

@@ -188,9 +188,7 @@ internal sealed partial class SocketLayer
 
     private bool TryFind(uint handle, AttachedWorker worker, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out SocketConnection? connection)
     {
-        int index = (int)(handle & ((1 << IndexBits) - 1));
-        connection = index < _byIndex.Count ? _byIndex[index] : null;
-        if (connection is null || connection.Handle != handle || connection.Worker != worker || connection.HandleClosed || connection.AcceptNotice)
+        if (!_byHandle.TryGetValue(handle, out connection) || connection.Worker != worker || connection.HandleClosed || connection.AcceptNotice)
         {
             connection = null;
             return false;

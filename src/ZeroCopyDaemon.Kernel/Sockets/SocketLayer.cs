@@ -15,10 +15,7 @@ namespace ZeroCopyDaemon.Kernel.Sockets;
 /// </summary>
 internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int maxSendsPerConnection, Action<AttachedWorker> txDrained) : ICounterSource
 {
-    private const int IndexBits = 20;
-    private readonly List<SocketConnection?> _byIndex = [null];
-    private readonly List<ushort> _generations = [0];
-    private readonly Stack<int> _freeIndices = new();
+    private readonly Dictionary<uint, SocketConnection> _byHandle = [];
     private readonly Dictionary<uint, SocketListener> _listeners = [];
     private readonly Dictionary<int, AttachedWorker> _txHolders = [];
     private uint _nextListener = 1;
@@ -33,10 +30,10 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
     public IReadOnlyCollection<SocketListener> Listeners => _listeners.Values;
 
     /// <summary>Connections known here (accepted or waiting), orphans included.</summary>
-    public int ConnectionCount => _byIndex.Count - 1 - _freeIndices.Count;
+    public int ConnectionCount => _byHandle.Count;
 
     /// <summary>All connections, for the inspector.</summary>
-    public IEnumerable<SocketConnection> Connections => _byIndex.Where(connection => connection is not null)!;
+    public IEnumerable<SocketConnection> Connections => _byHandle.Values;
 
     public SocketListener? FindListener(uint id) => _listeners.GetValueOrDefault(id);
 
@@ -65,7 +62,7 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
     }
 
     /// <summary>Takes what happened in the stack. Returns events handled.</summary>
-    public int TakeEvents()
+    public int TakeEvents(long nowUs)
     {
         int handled = 0;
         while (stack.TryTakeEvent(out TcpConnection tcp, out TcpEvents events))
@@ -73,7 +70,7 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
             handled++;
             if ((events & TcpEvents.Accepted) != 0)
             {
-                OnAccepted(tcp);
+                OnAccepted(tcp, nowUs);
             }
 
             if (tcp.Owner is not SocketConnection connection)
@@ -81,6 +78,7 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
                 continue;
             }
 
+            connection.NoMemoryNotice |= (events & TcpEvents.NoMemory) != 0;
             if ((events & TcpEvents.Failed) != 0)
             {
                 OnFailed(connection);
@@ -196,14 +194,21 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
         visitor.Counter("socket.connections", ConnectionCount);
     }
 
-    private void OnAccepted(TcpConnection tcp)
+    private void OnAccepted(TcpConnection tcp, long nowUs)
     {
         if (tcp.Listener?.Owner is not SocketListener listener || !_listeners.ContainsKey(listener.Id))
         {
+            // Its listener closed before anybody could take it.
+            tcp.Abort(nowUs);
             return;
         }
 
-        SocketConnection connection = Add(tcp, listener);
+        if (Add(tcp, listener) is not { } connection)
+        {
+            tcp.Abort(nowUs);
+            return;
+        }
+
         listener.Waiting.AddLast(connection);
         Distribute(listener);
     }
@@ -328,20 +333,18 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
         }
     }
 
-    private SocketConnection Add(TcpConnection tcp, SocketListener listener)
+    /// <summary>
+    /// A connection's handle is its id in the stack, so that a worker, the ledger and every listing call it the same. Null in the all but impossible case that a worker still holds that handle of
+    /// a connection long gone (the id comes again after some sixteen thousand others in its slot).
+    /// </summary>
+    private SocketConnection? Add(TcpConnection tcp, SocketListener listener)
     {
-        if (!_freeIndices.TryPop(out int index))
+        var connection = new SocketConnection(tcp, listener, (uint)tcp.Id);
+        if (!_byHandle.TryAdd(connection.Handle, connection))
         {
-            index = _byIndex.Count;
-            Invariant.That(index < 1 << IndexBits, "there are handles for every connection that the stack allows");
-            _byIndex.Add(null);
-            _generations.Add(0);
+            return null;
         }
 
-        ushort generation = (ushort)((_generations[index] + 1) & ((1 << (32 - IndexBits)) - 1));
-        _generations[index] = generation;
-        var connection = new SocketConnection(tcp, listener, ((uint)generation << IndexBits) | (uint)index);
-        _byIndex[index] = connection;
         tcp.Owner = connection;
         return connection;
     }
@@ -353,8 +356,7 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
             return;
         }
 
-        int index = (int)(connection.Handle & ((1 << IndexBits) - 1));
-        if (_byIndex[index] != connection)
+        if (!_byHandle.TryGetValue(connection.Handle, out SocketConnection? known) || known != connection)
         {
             return;
         }
@@ -362,7 +364,6 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
         Invariant.That(connection.SendsOutstanding == 0, "a connection is forgotten when every send of it has ended");
         connection.Worker?.Connections.Remove(connection);
         connection.Worker = null;
-        _byIndex[index] = null;
-        _freeIndices.Push(index);
+        _byHandle.Remove(connection.Handle);
     }
 }

@@ -34,6 +34,7 @@ internal sealed class NewRenoRecovery : LossRecovery
 {
     private long _recover = -1;
     private int _duplicates;
+    private long _lastJump;
     private bool _inRecovery;
 
     public override bool InRecovery => _inRecovery;
@@ -49,8 +50,7 @@ internal sealed class NewRenoRecovery : LossRecovery
             return false;
         }
 
-        // RFC 6582 section 3.2 step 2: duplicates of what an earlier recovery or timeout sent again are no new loss.
-        if (_duplicates != 3 || state.Una <= _recover)
+        if (_duplicates != 3 || (state.Una <= _recover && !IsNewLoss(state, congestion)))
         {
             return false;
         }
@@ -65,9 +65,11 @@ internal sealed class NewRenoRecovery : LossRecovery
     public override bool OnAck(in SendState state, long ackedBytes, CongestionControl congestion, bool limited, long nowUs)
     {
         _duplicates = 0;
+        _lastJump = ackedBytes;
         if (!_inRecovery)
         {
-            congestion.OnAck(ackedBytes, state.Mss, limited, nowUs);
+            // While what a timeout sent again is acknowledged, one jump must not open the window at once (RFC 3465 section 2.3: L = 1).
+            congestion.OnAck(state.Una <= _recover ? Math.Min(ackedBytes, state.Mss) : ackedBytes, state.Mss, limited, nowUs);
             return false;
         }
 
@@ -83,11 +85,18 @@ internal sealed class NewRenoRecovery : LossRecovery
         return true;
     }
 
+    /// <summary>
+    /// Below what an earlier recovery or timeout had to make up for, duplicates may be answers to what was sent again needlessly (RFC 6582 section 3.2 step 2). Then a long jump of the acknowledgments
+    /// went before them; if there was none, a segment is lost again (section 4.1).
+    /// </summary>
+    private bool IsNewLoss(in SendState state, CongestionControl congestion) => congestion.Cwnd > state.Mss && _lastJump <= 4L * state.Mss;
+
     public override void OnTimeout(in SendState state, CongestionControl congestion, bool repeated, long nowUs)
     {
         _recover = state.MaxSent;
         _inRecovery = false;
         _duplicates = 0;
+        _lastJump = long.MaxValue;
         congestion.OnTimeout(state.Flight, state.Mss, repeated, nowUs);
     }
 }

@@ -90,7 +90,7 @@ internal struct ReceiveQueue
             int length = pool[slot].Length;
             if (length > maxBytes - taken)
             {
-                if (pool.Split(slot, maxBytes - taken) == PagePool.NoFragment)
+                if (!MaySplit(pool) || pool.Split(slot, maxBytes - taken) == PagePool.NoFragment)
                 {
                     break;
                 }
@@ -121,6 +121,11 @@ internal struct ReceiveQueue
 
         return taken;
     }
+
+    /// <summary>
+    /// A slot for each page that is free or posted stays back: whoever reads byte by byte and holds every lease must not use up the slots that the NIC needs to receive anything at all.
+    /// </summary>
+    public static bool MaySplit(PagePool pool) => pool.FragmentsInUse + pool.FreePages + pool.PostedPages < pool.FragmentCapacity;
 
     /// <summary>Drops everything held aside, to make room for what is in order: it was not acknowledged and will be sent again. Returns fragments dropped.</summary>
     public int Prune(PagePool pool, DropCounters drops)

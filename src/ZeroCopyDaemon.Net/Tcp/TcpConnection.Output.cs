@@ -355,9 +355,7 @@ public sealed partial class TcpConnection
 
     private IpSendResult SendAck(long nowUs)
     {
-        // Within the peer's window, so that it is acceptable there (a probe may have gone beyond).
-        long position = Math.Min(Math.Max(_nxt, _maxSent), _una + Math.Max(_sndWnd, _nxt - _una));
-        IpSendResult result = SendSegment(position, TcpFlags.Ack, default, 0, nowUs);
+        IpSendResult result = SendSegment(AcceptablePosition(), TcpFlags.Ack, default, 0, nowUs);
         if (result == IpSendResult.Sent)
         {
             _segmentsOut++;
@@ -372,6 +370,9 @@ public sealed partial class TcpConnection
 
         return result;
     }
+
+    /// <summary>Where a segment without text stands: SND.NXT, but within the peer's window, so that it is acceptable there although a probe may have gone beyond.</summary>
+    private long AcceptablePosition() => Math.Min(Math.Max(_nxt, _maxSent), _una + Math.Max(_sndWnd, _nxt - _una));
 
     /// <summary>Acknowledges at once, while a segment is being looked at.</summary>
     private void Answer(long nowUs)

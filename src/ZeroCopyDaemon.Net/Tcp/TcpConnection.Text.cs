@@ -203,6 +203,7 @@ public sealed partial class TcpConnection
         {
             bool own = ChargedBytes + truesize > ReceiveQuotaBytes;
             Drops.Count(own ? DropReason.SOCKET_RCVBUFF : DropReason.PROTO_MEM);
+            _layer.Raise(this, TcpEvents.NoMemory);
             if (!own)
             {
                 _layer.AwaitMemory(this);

@@ -67,6 +67,11 @@ public sealed partial class TcpConnection
         {
             _recovery.OnTimeout(SendState, _congestion, repeated: _retransmissions > 1, nowUs);
         }
+        else
+        {
+            // It stood for something that could not be sent at the time, which must not wait for company now.
+            _forceNow = true;
+        }
 
         _rtt.BackOff();
         _rttPosition = -1;

@@ -132,6 +132,8 @@ public sealed partial class TcpConnection
 
     internal bool IsAwaitingMemory { get; set; }
 
+    internal bool IsAwaitingSlot { get; set; }
+
     internal int HeapIndex { get; set; } = -1;
 
     internal long HeapDeadlineUs { get; set; }
@@ -145,11 +147,16 @@ public sealed partial class TcpConnection
     /// <summary>
     /// Takes in-order payload off the receive queue: at most <paramref name="maxBytes"/> in at most <paramref name="maxFragments"/> fragments, the last one split if need be.
     /// <paramref name="head"/> is the first of the chain, which the caller now holds (state still <see cref="FragmentState.Queued"/>; lease or release each). Returns the bytes taken.
-    /// The window opens again as pages are released, not here.
+    /// The window opens again as pages are released, not here. 0 although there are bytes: no fragment can be split now as too many are held; <see cref="TcpEvents.Readable"/> comes once one can.
     /// </summary>
     public int Receive(int maxBytes, int maxFragments, out int head)
     {
         int taken = _receive.Take(Pool, maxBytes, maxFragments, out head);
+        if (taken == 0 && maxBytes > 0 && maxFragments > 0 && _receive.ReadableBytes > 0)
+        {
+            _layer.AwaitSlot(this);
+        }
+
         if (_drainPending && _receive.ReadableBytes == 0)
         {
             _drainPending = false;
@@ -332,7 +339,7 @@ public sealed partial class TcpConnection
     {
         if (State is not (TcpState.SynSent or TcpState.Closed))
         {
-            _layer.SendReset(Local, Remote, SeqOf(Math.Max(_nxt, _maxSent)), _rcvNxt, withAck: true, nowUs);
+            _layer.SendReset(Local, Remote, SeqOf(AcceptablePosition()), _rcvNxt, withAck: true, nowUs);
         }
 
         Fail(TcpError.Aborted, nowUs);

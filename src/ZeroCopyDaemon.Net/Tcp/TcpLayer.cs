@@ -25,6 +25,7 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     private readonly List<TcpConnection> _awaitingDevice = [];
     private readonly List<TcpConnection> _awaitingNeighbor = [];
     private readonly List<TcpConnection> _awaitingMemory = [];
+    private readonly List<int> _awaitingSlot = [];
     private readonly List<TcpConnection?> _slots = [];
     private readonly List<int> _generations = [];
     private readonly Stack<int> _freeSlots = new();
@@ -219,6 +220,7 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     {
         _timeWait.Expire(nowUs);
         NotifyMemoryReleased();
+        NotifySlotReleased();
         while (_timers.TryTakeDue(nowUs, out TcpConnection due))
         {
             due.OnTimers(nowUs);
@@ -358,6 +360,16 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
         }
     }
 
+    /// <summary>A receive of this connection got nothing because no fragment could be split: it is told once one can.</summary>
+    public void AwaitSlot(TcpConnection connection)
+    {
+        if (!connection.IsAwaitingSlot)
+        {
+            connection.IsAwaitingSlot = true;
+            _awaitingSlot.Add(connection.Id);
+        }
+    }
+
     /// <summary>Takes a connection out of every table but the slots: it is over, and its last event is on its way.</summary>
     public void Remove(TcpConnection connection)
     {
@@ -467,6 +479,29 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
                 _memoryCursor++;
             }
         }
+    }
+
+    private void NotifySlotReleased()
+    {
+        if (_awaitingSlot.Count == 0 || !ReceiveQueue.MaySplit(Pool))
+        {
+            return;
+        }
+
+        foreach (int id in _awaitingSlot)
+        {
+            // One that is only waiting for its data to be taken is still there, one whose last event was taken is not.
+            if (TryGetConnection(id, out TcpConnection connection))
+            {
+                connection.IsAwaitingSlot = false;
+                if (connection.ReadableBytes > 0)
+                {
+                    Raise(connection, TcpEvents.Readable);
+                }
+            }
+        }
+
+        _awaitingSlot.Clear();
     }
 
     private static void RemoveAt(List<TcpConnection> connections, int index)

@@ -64,6 +64,9 @@ public enum TcpEvents : ushort
 
     /// <summary>Last event: TCP is done with it (closed, failed, or gone to TIME-WAIT), all send items can be taken, and the object is the stack's again after the handler returns.</summary>
     Closed = 64,
+
+    /// <summary>Payload was dropped, unacknowledged, because the connection's quota or its budget was used up: it will come again, and be taken once pages have been released.</summary>
+    NoMemory = 128,
 }
 
 /// <summary>
