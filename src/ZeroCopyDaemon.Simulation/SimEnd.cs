@@ -118,6 +118,12 @@ internal sealed class SimEnd : IDisposable
     /// <summary>The stack has news.</summary>
     public void OnEvents(TcpConnection connection, TcpEvents events, long nowUs)
     {
+        if (connection != Connection && events == TcpEvents.Closed && connection.Listener is not null)
+        {
+            // A belated duplicate of a SYN opened a connection by half, and the peer's reset ended it: nobody was ever told of it.
+            return;
+        }
+
         _world.Event(nowUs, Who, $"{events}{((events & TcpEvents.Failed) != 0 ? $" ({connection.Error})" : "")}, {Receiver.Position} bytes received");
         if ((events & TcpEvents.Accepted) != 0)
         {
@@ -166,6 +172,15 @@ internal sealed class SimEnd : IDisposable
             return work;
         }
 
+        if (!Failed && IsAbandoned(nowUs))
+        {
+            // A reset is sent once. If it is lost, an end that only waits never finds out; but lost it must be.
+            SimFailureException.Unless(_world.HasLostFrames, $"{Who} never heard of its peer's abort, though no frame was lost");
+            _world.Event(nowUs, Who, "gives up");
+            Connection.Abort(nowUs);
+            return work + 1;
+        }
+
         work += Sender.TakeSent(Connection);
         if (Established && !_closeCalled)
         {
@@ -189,7 +204,7 @@ internal sealed class SimEnd : IDisposable
             dueUs = Math.Min(dueUs, Sender.NextWriteUs(Connection));
         }
 
-        return Peer.Closed && _plan.Aborts && !Closed ? Math.Min(dueUs, Peer._closedAtUs + AbortPatienceUs) : dueUs;
+        return Peer.Closed && _plan.Aborts && !Closed && !Failed ? Math.Min(dueUs, Peer._closedAtUs + AbortPatienceUs) : dueUs;
     }
 
     /// <summary>What it looks like, for a failure's text.</summary>
@@ -203,12 +218,8 @@ internal sealed class SimEnd : IDisposable
 
     private int End(long nowUs)
     {
-        bool mayAbort = _plan.Close == (_isA ? SimClose.AbortByA : SimClose.AbortByB) && Receiver.Position >= _plan.AbortAfterBytes;
-        bool resetLost = IsAbandoned(nowUs);
-        if (mayAbort || resetLost)
+        if (_plan.Close == (_isA ? SimClose.AbortByA : SimClose.AbortByB) && Receiver.Position >= _plan.AbortAfterBytes)
         {
-            // A reset is sent once. If it is lost, an end that only waits never finds out; but lost it must be.
-            SimFailureException.Unless(!resetLost || _world.HasLostFrames, $"{Who} never heard of its peer's abort, though no frame was lost");
             _world.Event(nowUs, Who, "aborts");
             Connection!.Abort(nowUs);
             return 1;
