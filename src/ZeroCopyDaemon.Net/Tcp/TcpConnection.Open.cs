@@ -134,6 +134,7 @@ public sealed partial class TcpConnection
         _wl1 = segment.Seq;
         _wl2 = segment.Ack;
         Establish(segment, nowUs);
+        IsAnnounced = true;
         _layer.Raise(this, Listener is null ? TcpEvents.Connected : TcpEvents.Accepted);
         return true;
     }

@@ -26,6 +26,7 @@ public sealed partial class TcpConnection
     private bool _closedRaised;
     private bool _closedPending;
     private bool _drainPending;
+    private bool _isForgotten;
 
     [InlineArray(4)]
     private struct Deadlines
@@ -40,6 +41,7 @@ public sealed partial class TcpConnection
         Id = id;
         Flow = flow;
         Listener = listener;
+        IsAnnounced = listener is null;
         _budget = budget;
         budget.Connections++;
         TcpOptions options = layer.Options;
@@ -92,6 +94,11 @@ public sealed partial class TcpConnection
         get => _budget;
         set
         {
+            if (_isForgotten)
+            {
+                return;
+            }
+
             _budget.Charge(-ChargedBytes);
             _budget.Connections--;
             _budget = value;
@@ -119,6 +126,9 @@ public sealed partial class TcpConnection
     public long SendQueueBytes => Math.Max(0, _send.End - _una);
 
     internal FlowKey Flow { get; }
+
+    /// <summary>Somebody has heard of it: it was opened from here, or the event of its being accepted was raised. What ends half-open is nobody's business.</summary>
+    internal bool IsAnnounced { get; private set; }
 
     internal bool CountsInAcceptQueue { get; set; }
 
@@ -304,6 +314,13 @@ public sealed partial class TcpConnection
         TryUpdateWindow();
     }
 
+    /// <summary>Only the pages that somebody still holds remember it.</summary>
+    internal void OnForgotten()
+    {
+        _budget.Connections--;
+        _isForgotten = true;
+    }
+
     /// <summary>It ends by an error: reported, nothing sent.</summary>
     internal void Fail(TcpError error, long nowUs)
     {
@@ -318,7 +335,11 @@ public sealed partial class TcpConnection
         }
 
         _receive.Clear(Pool);
-        _layer.Raise(this, TcpEvents.Failed);
+        if (IsAnnounced)
+        {
+            _layer.Raise(this, TcpEvents.Failed);
+        }
+
         Finish(nowUs);
     }
 
@@ -392,7 +413,14 @@ public sealed partial class TcpConnection
         }
 
         _closedRaised = true;
-        _layer.Raise(this, TcpEvents.Closed);
+        if (IsAnnounced)
+        {
+            _layer.Raise(this, TcpEvents.Closed);
+        }
+        else
+        {
+            _layer.Forget(this);
+        }
     }
 
     private void LeaveListener()

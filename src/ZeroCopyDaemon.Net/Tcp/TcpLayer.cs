@@ -13,7 +13,6 @@ namespace ZeroCopyDaemon.Net.Tcp;
 internal sealed partial class TcpLayer : ITcpInput, ICounterSource
 {
     private const int SlotBits = 17;
-    private const int MaxMemoryLooks = 256;
     private const int GenerationMask = (1 << (31 - SlotBits)) - 1;
     private readonly SipHash _hash;
     private readonly Dictionary<FlowKey, TcpConnection> _flows;
@@ -22,20 +21,13 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     private readonly TimerHeap _timers = new();
     private readonly Queue<TcpConnection> _ready = new();
     private readonly Queue<TcpConnection> _events = new();
-    private readonly List<TcpConnection> _awaitingDevice = [];
-    private readonly List<TcpConnection> _awaitingNeighbor = [];
-    private readonly List<TcpConnection> _awaitingMemory = [];
-    private readonly List<int> _awaitingSlot = [];
     private readonly List<TcpConnection?> _slots = [];
     private readonly List<int> _generations = [];
     private readonly Stack<int> _freeSlots = new();
     private readonly Dictionary<int, DepartedCharge> _departed = [];
     private long _challengeWindowUs;
     private int _challengesLeft;
-    private long _deviceSeenCompleted = -1;
     private TcpConnection? _lastFound;
-    private int _memoryCursor;
-    private bool _memoryReleased;
     private uint _nextPort;
 
     private readonly record struct DepartedCharge(ReceiveBudget Budget, long Bytes);
@@ -189,24 +181,6 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     }
 
     /// <inheritdoc/>
-    public void OnNeighborResolved(IpAddress nextHop, long nowUs) => RetryAwaitingNeighbor();
-
-    /// <inheritdoc/>
-    public void OnNeighborFailed(IpAddress nextHop, long nowUs)
-    {
-        // Which of them waited for this hop only the IP layer knows: each asks again, and those in SYN-SENT to it are told by their own timer, or at once when directly attached.
-        foreach (TcpConnection connection in _awaitingNeighbor.ToArray())
-        {
-            if (connection.State == TcpState.SynSent && connection.Remote.Address == nextHop)
-            {
-                connection.Fail(TcpError.HostUnreachable, nowUs);
-            }
-        }
-
-        RetryAwaitingNeighbor();
-    }
-
-    /// <inheritdoc/>
     public void OnIcmpError(IpEndpoint local, IpEndpoint remote, SeqNumber quotedSeq, byte type, byte code, int nextHopMtu, long nowUs)
     {
         if (_flows.TryGetValue(new FlowKey(local, remote), out TcpConnection? connection))
@@ -340,36 +314,6 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
 
     public void UpdateTimers(TcpConnection connection) => _timers.Update(connection);
 
-    /// <summary>Items of this connection are acknowledged but may still be read by the device: it is told once they aren't.</summary>
-    public void AwaitDevice(TcpConnection connection)
-    {
-        if (!connection.IsAwaitingDevice)
-        {
-            connection.IsAwaitingDevice = true;
-            _awaitingDevice.Add(connection);
-        }
-    }
-
-    /// <summary>This connection's window is small because others hold the budget's memory: it is looked at again once some is released.</summary>
-    public void AwaitMemory(TcpConnection connection)
-    {
-        if (!connection.IsAwaitingMemory)
-        {
-            connection.IsAwaitingMemory = true;
-            _awaitingMemory.Add(connection);
-        }
-    }
-
-    /// <summary>A receive of this connection got nothing because no fragment could be split: it is told once one can.</summary>
-    public void AwaitSlot(TcpConnection connection)
-    {
-        if (!connection.IsAwaitingSlot)
-        {
-            connection.IsAwaitingSlot = true;
-            _awaitingSlot.Add(connection.Id);
-        }
-    }
-
     /// <summary>Takes a connection out of every table but the slots: it is over, and its last event is on its way.</summary>
     public void Remove(TcpConnection connection)
     {
@@ -381,6 +325,19 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
         if (connection.IsAwaitingNeighbor)
         {
             _awaitingNeighbor.Remove(connection);
+        }
+    }
+
+    /// <summary>Nobody will hear of it any more: the slot is free, and only pages that somebody still holds remember the connection.</summary>
+    public void Forget(TcpConnection connection)
+    {
+        int slot = connection.Id & ((1 << SlotBits) - 1);
+        _slots[slot] = null;
+        _freeSlots.Push(slot);
+        connection.OnForgotten();
+        if (connection.ChargedBytes > 0)
+        {
+            _departed.Add(connection.Id, new DepartedCharge(connection.Budget, connection.ChargedBytes));
         }
     }
 
@@ -432,95 +389,6 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     /// <summary>A per-connection offset, so that timestamps tell nothing of uptime or of other connections (RFC 7323 section 7.1).</summary>
     public uint TimestampOffset(in FlowKey flow) => (uint)_hash.Hash(flow, purpose: 4);
 
-    private void NotifyDeviceDone()
-    {
-        long completed = Device.TxCompleted;
-        if (completed == _deviceSeenCompleted || _awaitingDevice.Count == 0)
-        {
-            return;
-        }
-
-        _deviceSeenCompleted = completed;
-        for (int i = _awaitingDevice.Count - 1; i >= 0; i--)
-        {
-            TcpConnection connection = _awaitingDevice[i];
-            if (connection.OnDeviceProgress(completed))
-            {
-                connection.IsAwaitingDevice = false;
-                RemoveAt(_awaitingDevice, i);
-            }
-        }
-    }
-
-    /// <summary>Lets some of those that wait for memory look again, in turn: a bounded number, as any release brings us here.</summary>
-    private void NotifyMemoryReleased()
-    {
-        if (!_memoryReleased)
-        {
-            return;
-        }
-
-        _memoryReleased = false;
-        for (int looks = Math.Min(_awaitingMemory.Count, MaxMemoryLooks); looks > 0; looks--)
-        {
-            if (_memoryCursor >= _awaitingMemory.Count)
-            {
-                _memoryCursor = 0;
-            }
-
-            TcpConnection connection = _awaitingMemory[_memoryCursor];
-            if (connection.IsRemoved || connection.TryUpdateWindow())
-            {
-                connection.IsAwaitingMemory = false;
-                RemoveAt(_awaitingMemory, _memoryCursor);
-            }
-            else
-            {
-                _memoryCursor++;
-            }
-        }
-    }
-
-    private void NotifySlotReleased()
-    {
-        if (_awaitingSlot.Count == 0 || !ReceiveQueue.MaySplit(Pool))
-        {
-            return;
-        }
-
-        foreach (int id in _awaitingSlot)
-        {
-            // One that is only waiting for its data to be taken is still there, one whose last event was taken is not.
-            if (TryGetConnection(id, out TcpConnection connection))
-            {
-                connection.IsAwaitingSlot = false;
-                if (connection.ReadableBytes > 0)
-                {
-                    Raise(connection, TcpEvents.Readable);
-                }
-            }
-        }
-
-        _awaitingSlot.Clear();
-    }
-
-    private static void RemoveAt(List<TcpConnection> connections, int index)
-    {
-        connections[index] = connections[^1];
-        connections.RemoveAt(connections.Count - 1);
-    }
-
-    private void RetryAwaitingNeighbor()
-    {
-        foreach (TcpConnection connection in _awaitingNeighbor)
-        {
-            connection.IsAwaitingNeighbor = false;
-            MarkReady(connection);
-        }
-
-        _awaitingNeighbor.Clear();
-    }
-
     private TcpConnection Add(in FlowKey flow, TcpListener? listener, ReceiveBudget budget, SeqNumber initialSequence)
     {
         if (!_freeSlots.TryPop(out int slot))
@@ -542,19 +410,5 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
         _slots[slot] = connection;
         _flows.Add(flow, connection);
         return connection;
-    }
-
-    /// <summary>The last event was taken: only pages that somebody still holds remember the connection.</summary>
-    private void Forget(TcpConnection connection)
-    {
-        int slot = connection.Id & ((1 << SlotBits) - 1);
-        _slots[slot] = null;
-        _freeSlots.Push(slot);
-        long charged = connection.ChargedBytes;
-        connection.Budget.Connections--;
-        if (charged > 0)
-        {
-            _departed.Add(connection.Id, new DepartedCharge(connection.Budget, charged));
-        }
     }
 }

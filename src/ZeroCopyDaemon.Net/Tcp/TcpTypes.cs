@@ -44,7 +44,7 @@ public enum TcpEvents : ushort
 {
     None = 0,
 
-    /// <summary>A passive open reached ESTABLISHED: <see cref="TcpConnection.Listener"/> says whose it is. The event comes once per connection.</summary>
+    /// <summary>A passive open reached ESTABLISHED: <see cref="TcpConnection.Listener"/> says whose it is. The event comes once per connection, and none comes for one that never gets so far.</summary>
     Accepted = 1,
 
     /// <summary>An active open reached ESTABLISHED.</summary>
