@@ -134,7 +134,7 @@ internal sealed class SimEnd : IDisposable
         SimFailureException.Unless(!_peerClosed || connection.PeerClosed || Failed || (events & TcpEvents.Failed) != 0, $"{Who} was told of the peer's FIN, and its connection knows nothing of it");
         if ((events & TcpEvents.Failed) != 0)
         {
-            OnFailed(connection);
+            OnFailed(connection, nowUs);
         }
 
         if ((events & TcpEvents.Closed) != 0)
@@ -155,6 +155,14 @@ internal sealed class SimEnd : IDisposable
 
         if (Connection is null)
         {
+            if (!Closed && IsAbandoned(nowUs))
+            {
+                // Aborted before this end had even heard of it.
+                Closed = true;
+                _closedAtUs = nowUs;
+                work++;
+            }
+
             return work;
         }
 
@@ -196,9 +204,11 @@ internal sealed class SimEnd : IDisposable
     private int End(long nowUs)
     {
         bool mayAbort = _plan.Close == (_isA ? SimClose.AbortByA : SimClose.AbortByB) && Receiver.Position >= _plan.AbortAfterBytes;
-        if (mayAbort || (_plan.Aborts && Peer.Closed && nowUs >= Peer._closedAtUs + AbortPatienceUs))
+        bool resetLost = IsAbandoned(nowUs);
+        if (mayAbort || resetLost)
         {
-            // The second: the peer's reset was lost, and TCP alone would never find out.
+            // A reset is sent once. If it is lost, an end that only waits never finds out; but lost it must be.
+            SimFailureException.Unless(!resetLost || _world.HasLostFrames, $"{Who} never heard of its peer's abort, though no frame was lost");
             _world.Event(nowUs, Who, "aborts");
             Connection!.Abort(nowUs);
             return 1;
@@ -223,6 +233,8 @@ internal sealed class SimEnd : IDisposable
                 return sent ? ShutdownSend(nowUs) : 0;
         }
     }
+
+    private bool IsAbandoned(long nowUs) => _plan.Aborts && Peer.Closed && nowUs >= Peer._closedAtUs + AbortPatienceUs;
 
     private int ShutdownSend(long nowUs)
     {
@@ -251,7 +263,7 @@ internal sealed class SimEnd : IDisposable
         return 1;
     }
 
-    private void OnFailed(TcpConnection connection)
+    private void OnFailed(TcpConnection connection, long nowUs)
     {
         Failed = true;
 
@@ -262,7 +274,7 @@ internal sealed class SimEnd : IDisposable
         LateReset = everything && connection.Error == TcpError.ConnectionReset && Peer.Closed && Peer.Host.Stack.TimeWaitCount == 0;
         SimFailureException.Unless(
             tryAgain || LateReset || _plan.Aborts,
-            $"{Who}'s connection failed ({connection.Error}) after {Receiver.Position} bytes received and {Sender.Position} sent, and nobody aborted it");
+            $"{Who}'s connection failed ({connection.Error}) after {Receiver.Position} bytes received and {Sender.Position} sent, and nobody aborted it{Environment.NewLine}{Describe(nowUs)}{Environment.NewLine}{Peer.Describe(nowUs)}");
     }
 
     private void OnClosed(TcpConnection connection, long nowUs)
@@ -276,7 +288,7 @@ internal sealed class SimEnd : IDisposable
 
         connection.Owner = null;
         Connection = null;
-        if (Failed && !Established && !_plan.Aborts)
+        if (Failed && !Established && !Peer.Closed)
         {
             Failed = false;
             Sender.Restart();

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net;
 using ZeroCopyDaemon.Net.Addresses;
@@ -76,6 +77,13 @@ internal sealed unsafe class SimHost : IFrameReceiver, IDisposable
 
     /// <summary>No frame is anywhere in the host.</summary>
     public bool IsIdle(long nowUs) => !Driver.NeedsPoll(nowUs) && Nic.NextInterruptUs == long.MaxValue && !Stack.HasPendingOutput && Driver.TxPosted == Driver.TxCompleted;
+
+    /// <summary>What NIC and driver counted.</summary>
+    public void VisitDevice(ICounterVisitor visitor)
+    {
+        Nic.VisitCounters(visitor);
+        Driver.VisitCounters(visitor);
+    }
 
     void IFrameReceiver.Receive(in RxFrame frame, long nowUs)
     {

@@ -1,5 +1,4 @@
 using ZeroCopyDaemon.Memory;
-using ZeroCopyDaemon.Memory.Counters;
 
 namespace ZeroCopyDaemon.Simulation;
 
@@ -82,8 +81,6 @@ public static class SimRunner
             return new SimResult { Seed = scenario.Seed, Failure = failure };
         }
 
-        var drops = new DropVisitor();
-        world.VisitCounters(drops);
         return new SimResult
         {
             Seed = scenario.Seed,
@@ -97,27 +94,12 @@ public static class SimRunner
             Corrupted = world.Wire.Corrupted,
             Retransmits = world.RepeatedSegments,
             Wrapped = world.Wrapped,
-            Drops = drops.Drops,
+            Drops = DropVisitor.Of(world.VisitCounters),
             States = world.States,
             SimultaneousOpen = world.Ends.Any(end => end.OpenedSimultaneously),
             Aborted = scenario.Connections.Count(connection => connection.Aborts),
             VirtualUs = world.NowUs - world.StartUs,
             Hash = world.Hash,
         };
-    }
-
-    private sealed class DropVisitor : ICounterVisitor
-    {
-        private static readonly string[] NicDrops = ["nic.rx_out_of_buffer", "nic.rx_missed_errors", "nic.rx_length_errors", "nic.rx_fragments_exhausted"];
-
-        public Dictionary<string, long> Drops { get; } = new(StringComparer.Ordinal);
-
-        public void Counter(string name, long value)
-        {
-            if (value != 0 && (name.StartsWith("drop.", StringComparison.Ordinal) || NicDrops.Contains(name)))
-            {
-                Drops[name] = Drops.GetValueOrDefault(name) + value;
-            }
-        }
     }
 }

@@ -86,6 +86,9 @@ internal sealed class SimWorld : IDisposable
 
     public int Wrapped => _checker.Wrapped;
 
+    /// <summary>A frame did not get through, unharmed, to a stack.</summary>
+    public bool HasLostFrames => Wire.Lost + Wire.QueueDropped + Wire.Corrupted > 0 || DropVisitor.Of(_a.VisitDevice).Count + DropVisitor.Of(_b.VisitDevice).Count > 0;
+
     /// <summary>Runs to the end.</summary>
     public void Run()
     {
@@ -121,8 +124,7 @@ internal sealed class SimWorld : IDisposable
         Wire.VisitCounters(visitor);
         foreach (SimHost host in (ReadOnlySpan<SimHost>)[_a, _b])
         {
-            host.Nic.VisitCounters(visitor);
-            host.Driver.VisitCounters(visitor);
+            host.VisitDevice(visitor);
             host.Stack.VisitCounters(visitor);
         }
     }

@@ -28,8 +28,7 @@ public sealed class FaultySimulationTests(ITestOutputHelper output)
     {
         SimResult? found = Run(Enum.Parse<Fault>(name), stopAtFailure: true).FirstOrDefault(result => !result.Ok);
         string report = $"{name}: {(found is null ? $"not found in {Seeds} seeds" : $"found by seed {found.Seed}: {found.Failure!.Split('\n')[0]}")}";
-        output.WriteLine(report);
-        Console.WriteLine(report);
+        output.WriteLine($"[figure] {report}");
         Assert.True(found is not null, report);
     }
 

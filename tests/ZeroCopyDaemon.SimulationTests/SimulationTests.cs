@@ -19,9 +19,11 @@ public sealed class SimulationTests(ITestOutputHelper output)
     {
         long started = Stopwatch.GetTimestamp();
         SimTotals totals = SimRunner.RunMany((ulong)Setting("ZCD_SIM_FIRST", 1), Setting("ZCD_SIM_SEEDS", 1000));
-        string report = $"{totals}{Environment.NewLine}{Stopwatch.GetElapsedTime(started).TotalSeconds:0.0} s";
-        output.WriteLine(report);
-        Console.WriteLine(report);
+        foreach (string line in $"{totals}{Environment.NewLine}{Stopwatch.GetElapsedTime(started).TotalSeconds:0.0} s".Split(Environment.NewLine))
+        {
+            output.WriteLine($"[figure] {line}");
+        }
+
         Assert.True(
             totals.Failures.Count == 0,
             string.Join(Environment.NewLine, totals.Failures.Take(10).Select(result => $"zcd sim --seed {result.Seed}{Environment.NewLine}{result.Failure}")));

@@ -114,7 +114,7 @@ internal sealed unsafe class GatewayKernel : ICounterVisitor, IDisposable
             if (NowUs >= end)
             {
                 string connections = string.Join(Environment.NewLine, Stack.Connections.Select(connection => $"{connection.Remote}: {connection.GetInfo(NowUs)}"));
-                Assert.Fail($"not done within {seconds} s; {Wire.OpenClients} clients, kernel connections:{Environment.NewLine}{connections}{Environment.NewLine}{string.Join(Environment.NewLine, Wire.DescribeClients())}");
+                Assert.Fail($"not done within {seconds} s; {Wire.OpenClients} clients, {Stack.ConnectionCount} kernel flows, kernel connections:{Environment.NewLine}{connections}{Environment.NewLine}{string.Join(Environment.NewLine, Wire.DescribeClients())}");
             }
 
             Turn();

@@ -180,6 +180,7 @@ public sealed class TcpReceiveWindowTests
         SentSegment[] sent = bench.TakeSent();
         Assert.Equal((10, 5L), (sent.Length, sent[^1].Ack));
         Assert.Equal((6L, 0L), (bench.Drops[DropReason.SOCKET_RCVBUFF], bench.Drops[DropReason.PROTO_MEM]));
+        Assert.True(bench.TakeEvents().HasFlag(TcpEvents.NoMemory), "the socket layer is told");
         Assert.Equal([1, 1, 1, 1], bench.Receive());
         bench.Given(Ack, 5, 1, 6);
         Assert.Equal([6], bench.Receive());

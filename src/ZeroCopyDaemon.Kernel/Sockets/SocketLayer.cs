@@ -68,6 +68,13 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
         while (stack.TryTakeEvent(out TcpConnection tcp, out TcpEvents events))
         {
             handled++;
+            const TcpEvents CameAndWent = TcpEvents.Accepted | TcpEvents.Closed;
+            if ((events & CameAndWent) == CameAndWent)
+            {
+                // Reset before anybody could take it: the stack has forgotten it already.
+                continue;
+            }
+
             if ((events & TcpEvents.Accepted) != 0)
             {
                 OnAccepted(tcp, nowUs);

@@ -30,7 +30,6 @@ internal sealed class GatewayClient
 
     private readonly IGatewayClientHome _home;
     private readonly Socket _socket;
-    private readonly string _realEndpoint;
     private TcpConnection? _connection;
     private SendRing? _ring;
     private FragmentQueue _pending = FragmentQueue.Empty;
@@ -50,7 +49,7 @@ internal sealed class GatewayClient
         Host = host;
         Modelled = connection.Local;
         Descriptor = (int)socket.Handle;
-        _realEndpoint = socket.RemoteEndPoint?.ToString() ?? "gone";
+        RealEndpoint = socket.RemoteEndPoint?.ToString() ?? "gone";
         connection.Owner = this;
     }
 
@@ -63,7 +62,7 @@ internal sealed class GatewayClient
     public IpEndpoint Modelled { get; }
 
     /// <summary>The real remote endpoint.</summary>
-    public string RealEndpoint => _realEndpoint;
+    public string RealEndpoint { get; }
 
     /// <summary>Its place among the wire's tokens.</summary>
     public int Token { get; set; }

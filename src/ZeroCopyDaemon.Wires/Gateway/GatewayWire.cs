@@ -21,6 +21,9 @@ namespace ZeroCopyDaemon.Wires.Gateway;
 public sealed class GatewayWire : IWire, IGatewayClientHome
 {
     private const int AcceptsPerTurn = 64;
+
+    // However many clients there are, the loop has other things to do after this.
+    private const long BytesPerPoll = 4 << 20;
     private const int SmallestQuotaPages = 16;
     private const long HeldBackRetryUs = 5_000;
     private const long AcceptRetryUs = 100_000;
@@ -119,8 +122,17 @@ public sealed class GatewayWire : IWire, IGatewayClientHome
         Invariant.That(kernelPort is > 0 and <= ushort.MaxValue, "a port is from 1 to 65535");
         Invariant.That(_host is not null, "a wire is attached before anything is exposed on it");
         GatewayListener listener = GatewayListener.Open(kernelPort, bind, _options.Backlog);
+        try
+        {
+            listener.Token = Watch(listener, listener.Descriptor, write: false);
+        }
+        catch
+        {
+            listener.Dispose();
+            throw;
+        }
+
         _listeners.Add(listener);
-        listener.Token = Watch(listener, listener.Descriptor, write: false);
         return listener.PublicAddress;
     }
 
@@ -187,7 +199,8 @@ public sealed class GatewayWire : IWire, IGatewayClientHome
         int work = Accept(nowUs);
         work += Host.Receive(nowUs);
         TakeEvents();
-        for (int turns = _work.Count; turns > 0; turns--)
+        long bytes = _counters.BytesIn + _counters.BytesOut;
+        for (int turns = _work.Count; turns > 0 && _counters.BytesIn + _counters.BytesOut - bytes < BytesPerPoll; turns--)
         {
             work += Pump(_work.Dequeue(), nowUs);
         }
@@ -274,26 +287,52 @@ public sealed class GatewayWire : IWire, IGatewayClientHome
     private void Welcome(GatewayListener listener, Socket socket, long nowUs)
     {
         _counters.Accepted++;
+        TcpConnection? connection = null;
         int host = _freeHosts.Dequeue();
-        var local = new IpEndpoint(GatewayHost.HostAddress(_options, host), 0);
-        TcpConnection? connection = Host.Stack.Connect(local, new IpEndpoint(_options.KernelAddress, (ushort)listener.KernelPort), nowUs);
-        if (connection is null)
+        try
         {
-            _counters.Refused++;
-            _freeHosts.Enqueue(host);
-            socket.LingerState = new LingerOption(enable: true, seconds: 0);
-            socket.Dispose();
-            return;
+            socket.Blocking = false;
+            socket.NoDelay = true;
+            socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
+            var local = new IpEndpoint(GatewayHost.HostAddress(_options, host), 0);
+            connection = Host.Stack.Connect(local, new IpEndpoint(_options.KernelAddress, (ushort)listener.KernelPort), nowUs);
+            if (connection is not null)
+            {
+                var client = new GatewayClient(this, socket, connection, host);
+                client.Token = Watch(client, client.Descriptor, write: true);
+                _clients.Add(client.Modelled, client);
+                ShareQuota(client);
+                Enqueue(client);
+                return;
+            }
+        }
+        catch (Exception e) when (e is SocketException or IOException)
+        {
+            // It is gone already, or the OS can't watch another descriptor: the others go on.
+            if (connection is not null)
+            {
+                connection.Owner = null;
+                connection.Abort(nowUs);
+            }
         }
 
-        socket.Blocking = false;
-        socket.NoDelay = true;
-        socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
-        var client = new GatewayClient(this, socket, connection, host);
-        _clients.Add(client.Modelled, client);
-        client.Token = Watch(client, client.Descriptor, write: true);
-        ShareQuota(client);
-        Enqueue(client);
+        _counters.Refused++;
+        _freeHosts.Enqueue(host);
+        Refuse(socket);
+    }
+
+    private static void Refuse(Socket socket)
+    {
+        try
+        {
+            socket.LingerState = new LingerOption(enable: true, seconds: 0);
+        }
+        catch (SocketException)
+        {
+            // Reset already.
+        }
+
+        socket.Dispose();
     }
 
     /// <summary>
@@ -414,10 +453,18 @@ public sealed class GatewayWire : IWire, IGatewayClientHome
             _tokens.Add(null);
         }
 
-        _tokens[slot] = watched;
+        try
+        {
+            // Edges: a descriptor that nobody can serve now (no room, too many clients) must not keep waking the loop.
+            _poll?.Add(descriptor, _firstToken + slot, read: true, write: write, edge: true);
+        }
+        catch (IOException)
+        {
+            _freeTokens.Push(slot);
+            throw;
+        }
 
-        // Edges: a descriptor that nobody can serve now (no room, too many clients) must not keep waking the loop.
-        _poll?.Add(descriptor, _firstToken + slot, read: true, write: write, edge: true);
+        _tokens[slot] = watched;
         return slot;
     }
 
