@@ -59,7 +59,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     public uint Irs { get; set; }
 
     /// <summary>Our first sequence number: learned from our last segment with SYN to it.</summary>
-    public uint Iss => _isses[Peer];
+    public uint Iss => _isses.GetValueOrDefault(Peer);
 
     public uint IssTowards(IpEndpoint remote) => _isses[remote];
 
@@ -347,6 +347,9 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
         Collect();
         return Connection is not null && _events.Remove(Connection, out TcpEvents events) ? events : TcpEvents.None;
     }
+
+    /// <summary>For a test that takes events itself.</summary>
+    public void Adopt(TcpConnection connection) => Connection = connection;
 
     public TcpEvents TakeEventsOf(TcpConnection connection)
     {
