@@ -362,6 +362,24 @@ public sealed class TcpReceiveWindowTests
     }
 
     [Fact]
+    public void Tiny_segments_never_make_it_so_small_that_only_tiny_ones_could_follow()
+    {
+        using TcpBench bench = new TcpBench(tcp => tcp with { ReceiveQuotaBytes = 8 * 4096 }).Accept();
+        long seq = bench.GivenStream(1, 1);
+        var held = new List<int>();
+        bench.Receive(keep: held);
+        for (int i = 0; i < 4000; i++)
+        {
+            bench.Given(Ack, seq++, 1, 1);
+            bench.Receive();
+            bench.AdvanceMs(40);
+            Assert.True(bench.TakeSent()[^1].Window >= 1000 - 1, $"{i}");
+        }
+
+        bench.Release(held);
+    }
+
+    [Fact]
     public void The_scale_covers_the_largest_window()
     {
         foreach ((int window, int scale) in new[] { (65535, 0), (65536, 1), (131_070, 1), (1 << 20, 5), (4 << 20, 7), (1 << 30, 14), (int.MaxValue, 14) })

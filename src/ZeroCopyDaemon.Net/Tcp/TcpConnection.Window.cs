@@ -40,12 +40,23 @@ public sealed partial class TcpConnection
 
         // A sixteenth stays back for what rounding up to the scale's unit adds with each acknowledgment.
         long window = memory <= 0 ? 0 : ((memory - (memory / 16)) * _ratio) >> RatioShift;
-        if (window < _rcvMss && ChargedBytes == 0 && MayOverdraw(Pool.Geometry.PageSize))
+        if (window < _rcvMss && HasRoomForOne(memory))
         {
             window = _rcvMss;
         }
 
         return Math.Min(window, Math.Min(_layer.Options.MaxReceiveWindow, 65535L << _rcvScale));
+    }
+
+    /// <summary>
+    /// A full segment may always come if there is memory for it (and for what rounding has promised besides), however costly the last ones were: a small window makes small segments, which would keep it small for ever. And one may come to a connection
+    /// that holds nothing.
+    /// </summary>
+    private bool HasRoomForOne(long memory)
+    {
+        long page = Pool.Geometry.PageSize;
+        long truesize = (_rcvMss + page - 1) / page * page;
+        return memory >= 2 * truesize || (ChargedBytes == 0 && MayOverdraw(truesize));
     }
 
     private long BudgetShare() => _budget.AvailableBytes / Math.Clamp(_budget.Connections, 1, 8);
