@@ -219,27 +219,34 @@ public sealed class TcpReceiveWindowTests
     }
 
     [Fact]
-    public void A_budget_bounds_its_connections_together_but_each_may_hold_one_segment()
+    public void A_budget_bounds_its_connections_together_and_its_last_eighth_is_for_those_that_hold_little()
     {
         using var bench = new TcpBench();
-        var worker = new ReceiveBudget("worker", 4 * 4096, bench.Root);
-        bench.Listen(budget: worker);
-        TcpConnection[] connections = Many(bench, 3);
-        for (int i = 0; i < 6; i++)
+        var worker = new ReceiveBudget("worker", 64 * 4096, bench.Root);
+        bench.Listen(backlog: 100, budget: worker);
+        TcpConnection[] connections = Many(bench, 10);
+        for (int i = 0; i < 60; i++)
         {
             bench.Given(Ack, 1 + (i * 100), 1, 100, from: connections[0].Remote);
         }
 
-        Assert.Equal((4 * 4096L, 4 * 4096L), (connections[0].ChargedBytes, worker.ChargedBytes));
-        Assert.Equal(2, bench.Drops[DropReason.PROTO_MEM]);
-        foreach (TcpConnection other in connections[1..])
+        Assert.Equal((56 * 4096L, 56 * 4096L), (connections[0].ChargedBytes, worker.ChargedBytes));
+        Assert.Equal(4, bench.Drops[DropReason.PROTO_MEM]);
+        foreach (TcpConnection other in connections[1..5])
         {
-            bench.Given(Ack, 1, 1, 100, from: other.Remote);
-            bench.Given(Ack, 101, 1, 100, from: other.Remote);
-            Assert.Equal((4096L, 100L), (other.ChargedBytes, other.ReadableBytes));
+            for (int i = 0; i < 4; i++)
+            {
+                bench.Given(Ack, 1 + (i * 100), 1, 100, from: other.Remote);
+            }
+
+            Assert.Equal((2 * 4096L, 200L), (other.ChargedBytes, other.ReadableBytes));
         }
 
-        Assert.Equal(6 * 4096, worker.ChargedBytes);
+        // The budget is used up. One that holds nothing may take one segment all the same.
+        Assert.Equal(64 * 4096, worker.ChargedBytes);
+        bench.Given(Ack, 1, 1, 100, from: connections[5].Remote);
+        bench.Given(Ack, 101, 1, 100, from: connections[5].Remote);
+        Assert.Equal(4096, connections[5].ChargedBytes);
     }
 
     [Fact]

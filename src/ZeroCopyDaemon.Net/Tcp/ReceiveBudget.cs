@@ -36,6 +36,22 @@ public sealed class ReceiveBudget(string name, long limitBytes, ReceiveBudget? p
         }
     }
 
+    /// <summary>
+    /// Bytes that a connection which holds so much may still be charged; never negative. The last eighth of each budget is for those that hold little (a 64th at most), or a few that hold much would
+    /// keep all others from getting on.
+    /// </summary>
+    public long AvailableFor(long heldBytes)
+    {
+        long available = long.MaxValue;
+        for (ReceiveBudget? budget = this; budget is not null; budget = budget.Parent)
+        {
+            long reserve = heldBytes > budget.LimitBytes / 64 ? budget.LimitBytes / 8 : 0;
+            available = Math.Min(available, budget.LimitBytes - budget.ChargedBytes - reserve);
+        }
+
+        return Math.Max(0, available);
+    }
+
     /// <summary>Charges here and in all parents; <paramref name="bytes"/> is negative to take a charge off.</summary>
     public void Charge(long bytes)
     {

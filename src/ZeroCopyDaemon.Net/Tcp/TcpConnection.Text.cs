@@ -226,7 +226,7 @@ public sealed partial class TcpConnection
         return true;
     }
 
-    private bool Fits(long truesize) => ChargedBytes + truesize <= ReceiveQuotaBytes && _budget.AvailableBytes >= truesize;
+    private bool Fits(long truesize) => ChargedBytes + truesize <= ReceiveQuotaBytes && _budget.AvailableFor(ChargedBytes) >= truesize;
 
     private void ReleaseOld(ref int chain)
     {

@@ -59,7 +59,7 @@ public sealed partial class TcpConnection
         return memory >= 2 * truesize || (ChargedBytes == 0 && MayOverdraw(truesize));
     }
 
-    private long BudgetShare() => _budget.AvailableBytes / Math.Clamp(_budget.Connections, 1, 8);
+    private long BudgetShare() => _budget.AvailableFor(ChargedBytes) / Math.Clamp(_budget.Connections, 1, 8);
 
     /// <summary>
     /// A connection that holds nothing may take one segment in whatever others of its budget hold, or they might wait for each other for ever: as long as a quarter of the pool is left.
