@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Net;
 using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
@@ -34,7 +33,7 @@ public sealed class KernelHost : IAsyncDisposable
 {
     private readonly Stack<Func<ValueTask>> _cleanup = new();
     private readonly TaskCompletionSource _stopRequested = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    private GatewayWire? _gateway;
+    private IWire? _wire;
     private volatile bool _draining;
 
     private KernelHost(KernelHostOptions options, RunDirectory directory)
@@ -115,7 +114,7 @@ public sealed class KernelHost : IAsyncDisposable
         var clock = Stopwatch.StartNew();
         await Loop.InvokeAsync(core =>
         {
-            _gateway?.StopAccepting();
+            core.Wire.StopAccepting();
             foreach (AttachedWorker worker in core.Workers)
             {
                 worker.Draining = true;
@@ -162,7 +161,7 @@ public sealed class KernelHost : IAsyncDisposable
     {
         try
         {
-            return _gateway!.Expose(port, new IPEndPoint(Options.BindAddress, port));
+            return _wire!.Expose(port);
         }
         catch (WireException e)
         {
@@ -170,7 +169,7 @@ public sealed class KernelHost : IAsyncDisposable
         }
     }
 
-    internal void Unexpose(int port) => _gateway!.Unexpose(port);
+    internal void Unexpose(int port) => _wire!.Unexpose(port);
 
     private static void RemoveLeftovers(RunDirectory directory)
     {
@@ -214,7 +213,7 @@ public sealed class KernelHost : IAsyncDisposable
             },
             pool.Geometry);
         var driver = new NicDriver(nic, pool);
-        var gatewayOptions = new GatewayOptions();
+        var gatewayOptions = new GatewayOptions { Bind = Options.BindAddress };
         Span<byte> secret = stackalloc byte[16];
         RandomNumberGenerator.Fill(secret);
         var stack = new NetStack(
@@ -229,10 +228,10 @@ public sealed class KernelHost : IAsyncDisposable
             },
             pool,
             driver);
-        _gateway = new GatewayWire(gatewayOptions);
+        _wire = new GatewayWire(gatewayOptions);
         var poll = new PollSet();
-        _gateway.Attach(nic, poll, PollLoop.FirstWireToken);
-        var core = new KernelCore(Options, pool, nic, driver, stack, _gateway) { ListenerClosed = _gateway.Unexpose };
+        _wire.Attach(nic, poll, PollLoop.FirstWireToken);
+        var core = new KernelCore(Options, pool, nic, driver, stack, _wire) { ListenerClosed = _wire.Unexpose };
         bool spareCores = Options.ExpectedWorkers + 2 <= Environment.ProcessorCount;
         Loop = new PollLoop(core, poll, spinUs: spareCores ? 50 : 5);
         Workers = new WorkerFactory(
@@ -249,7 +248,7 @@ public sealed class KernelHost : IAsyncDisposable
             core.Detach(worker, DetachReason.Shutdown, PollLoop.NowUs);
         }
 
-        _gateway!.Dispose();
+        _wire!.Dispose();
         poll.Dispose();
     }
 

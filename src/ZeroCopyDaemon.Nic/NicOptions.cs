@@ -5,7 +5,7 @@ using ZeroCopyDaemon.Nic.Rss;
 
 namespace ZeroCopyDaemon.Nic;
 
-/// <summary>How the NIC lays a frame down. (`packed` and `merge` come later: they are further members, and further classes behind the DMA engine.)</summary>
+/// <summary>How the NIC lays a frame down.</summary>
 public enum Placement
 {
     /// <summary>The whole frame in data pages, from the first page's start.</summary>
@@ -13,6 +13,12 @@ public enum Placement
 
     /// <summary>Headers in a header buffer, payload from the start of a fresh data page.</summary>
     Split,
+
+    /// <summary>Headers in a header buffer; payloads of many frames, whatever their flows, share a data page, each from a cache line's start.</summary>
+    Packed,
+
+    /// <summary>Headers in a header buffer; successive in-order payloads of one flow laid end to end in that flow's data page (as mlx5's SHAMPO does).</summary>
+    Merge,
 }
 
 /// <summary>Settings of the NIC model. Names follow ethtool where it has one.</summary>

@@ -1,5 +1,7 @@
 using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Memory.Doorbells;
+using ZeroCopyDaemon.Memory.Pages;
+using ZeroCopyDaemon.Net.Devices;
 using ZeroCopyDaemon.Nic;
 
 namespace ZeroCopyDaemon.Wires;
@@ -31,4 +33,27 @@ public interface IWire : IWirePort, ICounterSource, IDisposable
 
     /// <summary>Work is left: call <see cref="Poll"/> again without sleeping.</summary>
     bool NeedsPoll { get; }
+
+    /// <summary>
+    /// Told of what a user should know about the wire: its link went down, its MTU changed. One line, without an end. Called on the loop thread, so it must not block. Set before
+    /// <see cref="Attach"/>.
+    /// </summary>
+    Action<string>? Notice { get; set; }
+
+    /// <summary>
+    /// Makes a port of the kernel's reachable for real clients and returns the address that they connect to. Throws <see cref="WireException"/>, with what to change, if that can't be.
+    /// </summary>
+    string Expose(int kernelPort);
+
+    /// <summary>Takes no new clients for a port; those connected stay. Nothing happens if it isn't exposed.</summary>
+    void Unexpose(int kernelPort);
+
+    /// <summary>Takes no new clients at all; those connected stay.</summary>
+    void StopAccepting();
+
+    /// <summary>Who is behind a peer's endpoint on this wire, if the wire hides that: the real remote endpoint, else an empty text.</summary>
+    string RealPeer(Net.Addresses.IpEndpoint remote) => "";
+
+    /// <summary>What the driver hands received frames to. A wire that impairs what comes in puts itself before <paramref name="stack"/>; chains it holds back are its to release.</summary>
+    IFrameReceiver Filter(IFrameReceiver stack, PagePool pool) => stack;
 }

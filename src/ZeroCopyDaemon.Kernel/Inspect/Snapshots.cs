@@ -5,7 +5,6 @@ using ZeroCopyDaemon.Kernel.Workers;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net.Tcp;
 using ZeroCopyDaemon.Protocol.Control;
-using ZeroCopyDaemon.Wires.Gateway;
 
 namespace ZeroCopyDaemon.Kernel.Inspect;
 
@@ -109,7 +108,7 @@ internal static class Snapshots
         {
             TcpInfo info = tcp.GetInfo(nowUs);
             var socket = tcp.Owner as SocketConnection;
-            string client = core.Wire is GatewayWire gateway && gateway.TryGetClient(tcp.Remote, out string real) ? real : "";
+            string client = core.Wire.RealPeer(tcp.Remote);
             reply.Connections.Add(new ConnectionInfo
             {
                 Id = tcp.Id,

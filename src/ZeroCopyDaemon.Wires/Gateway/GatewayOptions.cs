@@ -1,3 +1,4 @@
+using System.Net;
 using System.Numerics;
 using System.Security.Cryptography;
 using ZeroCopyDaemon.Net.Addresses;
@@ -19,6 +20,9 @@ public sealed record GatewayOptions
 
     /// <summary>Prefix length of <see cref="HostPrefix"/>.</summary>
     public int HostPrefixLength { get; init; } = 10;
+
+    /// <summary>Local address of the real listening sockets that <see cref="GatewayWire.Expose(int)"/> opens.</summary>
+    public IPAddress Bind { get; init; } = IPAddress.Loopback;
 
     /// <summary>Most real clients at once; further ones wait in the OS's backlog.</summary>
     public int MaxClients { get; init; } = 4096;

@@ -64,6 +64,9 @@ public sealed class GatewayWire : IWire, IGatewayClientHome
     /// <inheritdoc/>
     public string Name => "gateway";
 
+    /// <inheritdoc/>
+    public Action<string>? Notice { get; set; }
+
     /// <summary>Real clients connected, those included whose last bytes are on the way.</summary>
     public int OpenClients => _clients.Count;
 
@@ -111,6 +114,12 @@ public sealed class GatewayWire : IWire, IGatewayClientHome
         _firstToken = firstToken;
         nic.Wire = this;
     }
+
+    /// <summary>Opens a real listening socket of the same number at <see cref="GatewayOptions.Bind"/>.</summary>
+    public string Expose(int kernelPort) => Expose(kernelPort, new IPEndPoint(_options.Bind, kernelPort));
+
+    /// <inheritdoc/>
+    public string RealPeer(IpEndpoint remote) => TryGetClient(remote, out string real) ? real : "";
 
     /// <summary>
     /// Opens a real listening socket whose clients are connected to a port of the kernel's. Returns the address that clients can connect to (with the port that the OS chose, if
