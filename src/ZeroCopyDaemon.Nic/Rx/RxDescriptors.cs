@@ -25,6 +25,9 @@ internal enum RxCompletionFlags : byte
 
     /// <summary>The frame's last completion: verdict and hash are valid here.</summary>
     EndOfPacket = 4,
+
+    /// <summary>No part of any frame: all it says is that the page is finished.</summary>
+    NoFrame = 8,
 }
 
 /// <summary>One entry of the completion queue: one buffer that (a part of) a frame was written into. A frame's entries are published together.</summary>
