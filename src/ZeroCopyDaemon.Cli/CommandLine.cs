@@ -47,6 +47,7 @@ internal static class CommandLine
             ClientCommand.Create(),
             InspectCommand.Create(),
             SimCommand.Create(),
+            PacketdrillCommand.Create(),
             BenchCommand.Create(),
             BenchCommand.CreateServer(),
         ])

@@ -398,7 +398,7 @@ public sealed partial class TcpConnection
             Seq = SeqOf(position),
             Ack = _rcvNxt,
             Flags = flags,
-            Window = (ushort)(window >> _rcvScale),
+            Window = (ushort)Math.Min(65535, window >> _rcvScale),
             Options = options[..optionBytes],
         };
         IpSendResult result = _layer.Ip.SendTcp(header, chunks, length, length > _mss ? _mss : 0, nowUs);
@@ -434,7 +434,7 @@ public sealed partial class TcpConnection
         }
 
         // What was offered once stays offered, for the first SYN may have arrived.
-        _synWindow = Math.Max(_synWindow, (int)Math.Min(65535, AvailableWindow()));
+        _synWindow = Math.Max(_synWindow, (int)Math.Min(WindowLimit(0), AvailableWindow()));
         var header = new TcpHeaderToSend
         {
             Source = Local,
@@ -442,7 +442,7 @@ public sealed partial class TcpConnection
             Seq = _iss,
             Ack = answer ? _rcvNxt : default,
             Flags = answer ? TcpFlags.Syn | TcpFlags.Ack : TcpFlags.Syn,
-            Window = (ushort)_synWindow,
+            Window = (ushort)Math.Min(65535, _synWindow),
             Options = options[..length],
         };
         IpSendResult result = _layer.Ip.SendTcp(header, default, 0, 0, nowUs);
