@@ -22,6 +22,7 @@ using ZeroCopyDaemon.Protocol;
 using ZeroCopyDaemon.Protocol.Control;
 using ZeroCopyDaemon.Wires;
 using ZeroCopyDaemon.Wires.Gateway;
+using ZeroCopyDaemon.Wires.Impaired;
 
 namespace ZeroCopyDaemon.Kernel;
 
@@ -229,6 +230,12 @@ public sealed class KernelHost : IAsyncDisposable
             pool,
             driver);
         _wire = new GatewayWire(gatewayOptions);
+        if (Options.Impairment is { } impairment)
+        {
+            _wire = new ImpairedWire(_wire, impairment);
+            Notes = [.. Notes, $"The wire is impaired: {Options.Impair}."];
+        }
+
         var poll = new PollSet();
         _wire.Attach(nic, poll, PollLoop.FirstWireToken);
         var core = new KernelCore(Options, pool, nic, driver, stack, _wire) { ListenerClosed = _wire.Unexpose };

@@ -23,6 +23,7 @@ internal sealed class KernelHostLauncher : IKernelHostLauncher
             RxRingSize = settings.RxRingSize,
             Wire = settings.Wire,
             Bind = settings.Bind,
+            Impair = settings.Impair,
             ExpectedWorkers = settings.Workers,
             TxBytes = settings.TxBytes,
             Backlog = settings.Backlog,

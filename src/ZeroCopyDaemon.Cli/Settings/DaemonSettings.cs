@@ -32,6 +32,9 @@ internal sealed record DaemonSettings
 
     public string Wire { get; init; } = "gateway";
 
+    /// <summary>What is done to frames on the wire; empty = nothing.</summary>
+    public string Impair { get; init; } = string.Empty;
+
     public WorkerApp App { get; init; }
 
     public ReceiveStrategy Strategy { get; init; }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using ZeroCopyDaemon.Cli.Output;
 using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Wires.Impaired;
 using ZeroCopyDaemon.Worker;
 
 namespace ZeroCopyDaemon.Cli.Settings;
@@ -37,6 +38,7 @@ internal static class SettingsTable
         Listen,
         new("bind", "Wire:Bind", "ADDRESS", "Address to listen on; 0.0.0.0 opens it to the network [127.0.0.1]", (s, v) => s with { Bind = ParseAddress(v) }),
         new("wire", "Wire:Kind", "WIRE", "Where frames come from: gateway [gateway]", (s, v) => s with { Wire = ParseAmong("wire", v, ["gateway"]) }),
+        new("impair", "Wire:Impair", "SPEC", "What happens to frames, both ways, as in loss=1%,delay=20ms; also jitter, reorder, reorder-delay, duplicate, corrupt, rate=100mbit, queue=1000, seed [nothing]", (s, v) => s with { Impair = ParseImpairment(v) }),
         App,
         Strategy,
         PoolSize,
@@ -106,6 +108,17 @@ internal static class SettingsTable
 
     private static string ParseAddress(string value) =>
         IPAddress.TryParse(value, out IPAddress? address) ? address.ToString() : throw new FormatException("name an IP address of this host, such as 127.0.0.1 or 0.0.0.0");
+
+    private static string ParseImpairment(string value)
+    {
+        string specification = value.Trim();
+        if (specification.Length > 0)
+        {
+            _ = ImpairmentOptions.Parse(specification);
+        }
+
+        return specification;
+    }
 
     private static bool ParseSwitch(string value) => value.Trim().ToUpperInvariant() switch
     {
