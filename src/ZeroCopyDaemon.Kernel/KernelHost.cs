@@ -198,20 +198,19 @@ public sealed class KernelHost : IAsyncDisposable
         rx.SealReadOnlyForOthers();
         RxPath = rx.Path;
         Notes = PlatformNotes(rx);
-        var pool = new PagePool(rx.Address, Options.Geometry);
-        var nic = new NicModel(
-            new NicOptions
-            {
-                Mtu = Options.Mtu,
-                Placement = Options.Placement,
-                RxChecksumOffload = Options.ChecksumOffload,
-                TxChecksumOffload = Options.ChecksumOffload,
-                Tso = Options.ChecksumOffload,
-                RxQueues = Options.RxQueues,
-                RxRingSize = Options.RxRingSize,
-                PauseFrames = true,
-            },
-            pool.Geometry);
+        var nicOptions = new NicOptions
+        {
+            Mtu = Options.Mtu,
+            Placement = Options.Placement,
+            RxChecksumOffload = Options.ChecksumOffload,
+            TxChecksumOffload = Options.ChecksumOffload,
+            Tso = Options.ChecksumOffload,
+            RxQueues = Options.RxQueues,
+            RxRingSize = Options.RxRingSize,
+            PauseFrames = true,
+        };
+        var pool = new PagePool(rx.Address, Options.Geometry, nicOptions.FragmentCapacity(Options.Geometry));
+        var nic = new NicModel(nicOptions, pool.Geometry);
         var driver = new NicDriver(nic, pool);
         var gatewayOptions = new GatewayOptions { Bind = Options.BindAddress };
         Span<byte> secret = stackalloc byte[16];
