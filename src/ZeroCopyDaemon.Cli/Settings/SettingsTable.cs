@@ -47,7 +47,7 @@ internal static class SettingsTable
         Strategy,
         PoolSize,
         new("page-size", "Pool:PageSize", "SIZE", "Bytes of a page, a power of two [4KiB]", (s, v) => s with { PageBytes = ParsePageSize(v) }),
-        new("placement", "Nic:Placement", "PLACEMENT", "How the NIC lays frames down: split (headers apart from payload) or none [split]", (s, v) => s with { Placement = ParseWord<Placement>("placement", v) }),
+        new("placement", "Nic:Placement", "PLACEMENT", "How the NIC lays frames down: none (whole), split (headers apart from payload), packed (payloads share pages) or merge (a flow's payloads end to end) [split]", (s, v) => s with { Placement = ParseWord<Placement>("placement", v) }),
         new("checksum-offload", "Nic:ChecksumOffload", "on|off", "Checksums by the NIC, or in software [on]", (s, v) => s with { ChecksumOffload = ParseSwitch(v) }),
         new("tso", "Nic:Tso", "on|off", "Super-frames of up to 64 KB between stack and NIC, on a tap both ways [on]", (s, v) => s with { Tso = ParseSwitch(v) }),
         new("mtu", "Nic:Mtu", "BYTES", "Largest IP packet on the wire, 576 to 65535 [1500]", (s, v) => s with { Mtu = ParseInt("MTU", v, 576, 65535) }),
