@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using ZeroCopyDaemon.Net.Devices;
 using ZeroCopyDaemon.Net.Ip;
+using ZeroCopyDaemon.Net.Packets;
 
 namespace ZeroCopyDaemon.Net.Tcp;
 
@@ -388,8 +389,18 @@ public sealed partial class TcpConnection
 
     private IpSendResult SendSegment(long position, TcpFlags flags, ReadOnlySpan<TxChunk> chunks, int length, long nowUs)
     {
-        Span<byte> options = stackalloc byte[TimestampOptionBytes];
+        Span<byte> options = stackalloc byte[TcpHeader.MaxOptionsLength];
         int optionBytes = _timestamps ? WriteTimestamp(options, Timestamp(nowUs), _recentTimestamp) : 0;
+        bool reports = _sack && !_sackReport.IsEmpty;
+        if (reports)
+        {
+            // Beside text only as far as there is room: what a segment may carry is reckoned without.
+            int room = Math.Min(TcpHeader.MaxOptionsLength - optionBytes, length == 0 ? TcpHeader.MaxOptionsLength : Math.Max(0, _mss - length));
+            int written = _sackReport.Write(options.Slice(optionBytes, room));
+            optionBytes += written;
+            reports = written > 0;
+        }
+
         int window = SelectWindow();
         var header = new TcpHeaderToSend
         {
@@ -404,6 +415,11 @@ public sealed partial class TcpConnection
         IpSendResult result = _layer.Ip.SendTcp(header, chunks, length, length > _mss ? _mss : 0, nowUs);
         if (result == IpSendResult.Sent)
         {
+            if (reports)
+            {
+                _sackReport.OnSent();
+            }
+
             OnAckSent(window);
         }
 
@@ -412,7 +428,7 @@ public sealed partial class TcpConnection
 
     private IpSendResult SendSyn(long nowUs)
     {
-        Span<byte> options = stackalloc byte[4 + 4 + TimestampOptionBytes];
+        Span<byte> options = stackalloc byte[4 + 4 + 4 + TimestampOptionBytes];
         int mss = _layer.Device.Mtu - HeaderBytes;
         options[0] = 2;
         options[1] = 4;
@@ -425,6 +441,15 @@ public sealed partial class TcpConnection
             options[length + 1] = 3;
             options[length + 2] = 3;
             options[length + 3] = (byte)_rcvScale;
+            length += 4;
+        }
+
+        if (answer ? _sack : _layer.Options.Sack)
+        {
+            options[length] = (byte)TcpOptionKind.NoOperation;
+            options[length + 1] = (byte)TcpOptionKind.NoOperation;
+            options[length + 2] = (byte)TcpOptionKind.SackPermitted;
+            options[length + 3] = 2;
             length += 4;
         }
 

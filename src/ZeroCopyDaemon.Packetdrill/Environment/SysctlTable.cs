@@ -12,6 +12,7 @@ internal static class SysctlTable
     {
         // 1 = both, 2 = window scaling alone, 3 = timestamps alone.
         ["rfc1323"] = (s, v) => s.Tcp = s.Tcp with { WindowScaling = v is 1 or 2, Timestamps = v is 1 or 3 },
+        ["sack.enable"] = (s, v) => s.Tcp = s.Tcp with { Sack = v != 0 },
         ["recvspace"] = (s, v) => s.ReceiveSpace = v,
         ["sendspace"] = (s, v) => s.SendSpace = v,
         ["delacktime"] = (s, v) => s.Tcp = s.Tcp with { DelayedAckUs = v * 1000 },
@@ -30,6 +31,7 @@ internal static class SysctlTable
     {
         ["tcp_window_scaling"] = (s, v) => s.Tcp = s.Tcp with { WindowScaling = v != 0 },
         ["tcp_timestamps"] = (s, v) => s.Tcp = s.Tcp with { Timestamps = v != 0 },
+        ["tcp_sack"] = (s, v) => s.Tcp = s.Tcp with { Sack = v != 0 },
         ["tcp_syn_retries"] = (s, v) => s.Tcp = s.Tcp with { MaxSynRetransmissions = (int)v },
         ["tcp_synack_retries"] = (s, v) => s.Tcp = s.Tcp with { MaxSynAckRetransmissions = (int)v },
         ["tcp_retries2"] = (s, v) => s.Tcp = s.Tcp with { MaxRetransmissions = (int)v },
@@ -52,7 +54,7 @@ internal static class SysctlTable
     private static readonly HashSet<string> Ignored = new(StringComparer.Ordinal)
     {
         "hostcache.purgenow", "hostcache.enable", "hostcache.purge", "syncookies", "udp_tunneling_port", "udp_tunneling_overhead", "always_keepalive", "cc.algorithm", "functions_default",
-        "tcp_no_metrics_save", "tcp_min_tso_segs", "tcp_tso_win_divisor", "tcp_syncookies", "tcp_moderate_rcvbuf", "tcp_autocorking", "tcp_fack", "tcp_low_latency", "tcp_limit_output_bytes",
+        "ecn.enable", "ecn.maxretries", "insecure_rst", "insecure_syn", "icmp_may_rst", "rexmit_slop", "tcp_no_metrics_save", "tcp_min_tso_segs", "tcp_tso_win_divisor", "tcp_syncookies", "tcp_moderate_rcvbuf", "tcp_autocorking", "tcp_fack", "tcp_low_latency", "tcp_limit_output_bytes",
         "tcp_abort_on_overflow", "tcp_reordering", "tcp_congestion_control", "tcp_allowed_congestion_control", "tcp_early_retrans", "tcp_frto", "tcp_recovery",
         "tcp_invalid_ratelimit", "tcp_fastopen", "tcp_notsent_lowat", "tcp_pacing_ss_ratio", "tcp_pacing_ca_ratio", "tcp_challenge_ack_limit", "tcp_slow_start_after_idle",
         "tcp_mtu_probing", "tcp_base_mss", "tcp_stdurg", "tcp_retries1", "tcp_adv_win_scale", "tcp_app_win",
