@@ -63,10 +63,19 @@ public sealed record NicOptions
     /// <summary>Honour flow control: hold the wire's sender back instead of dropping when posted buffers run low (ethtool -A rx).</summary>
     public bool PauseFrames { get; init; }
 
+    /// <summary>
+    /// The wire writes frames into the posted buffers by itself (a TAP's readv) by <see cref="Rx.DirectQueue"/>, instead of having the modelled DMA engine write them. Header buffers then are
+    /// pieces of pool pages, so that payload which ends up in one can stay there.
+    /// </summary>
+    public bool DirectReceive { get; init; }
+
+    /// <summary>Super-frames of up to 64 KB may come in (ethtool -K lro); only with <see cref="DirectReceive"/>.</summary>
+    public bool Lro { get; init; }
+
     private const int VlanTagBytes = 4;
 
-    /// <summary>Longest frame taken from the wire: the MTU, an Ethernet header and a VLAN tag.</summary>
-    internal int MaxFrameBytes => Mtu + EthernetHeader.Length + VlanTagBytes;
+    /// <summary>Longest frame taken from the wire: the MTU (or the longest IP packet), an Ethernet header and a VLAN tag.</summary>
+    internal int MaxFrameBytes => MaxFrameBytesAt(Mtu);
 
     internal int EffectiveCompletionQueueSize => RxCompletionQueueSize == 0 ? RxRingSize * 2 : RxCompletionQueueSize;
 
@@ -96,6 +105,8 @@ public sealed record NicOptions
                 $"A frame of MTU {Mtu} takes {pagesPerFrame + 1} completions, but the completion queue has only {RxCompletionQueueSize}.");
         }
     }
+
+    internal int MaxFrameBytesAt(int mtu) => (DirectReceive && Lro ? Ipv4Header.MaxTotalLength : mtu) + EthernetHeader.Length + VlanTagBytes;
 
     /// <summary>Data pages that the longest frame takes, whatever the placement.</summary>
     internal int MaxPagesPerFrame(PoolGeometry geometry) =>

@@ -3,6 +3,7 @@ using ZeroCopyDaemon.Kernel.Workers;
 using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net;
+using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Tcp;
 using ZeroCopyDaemon.Nic;
 using ZeroCopyDaemon.Protocol;
@@ -31,6 +32,9 @@ internal sealed class KernelCore : ICounterSource
     private long _turns;
     private int _lastWorkerId;
     private long _listenersCloseAtUs = long.MaxValue;
+    private long _conflictsTold;
+    private int _mtu;
+    private bool _linkUp;
 
     public KernelCore(KernelHostOptions options, PagePool pool, NicModel nic, NicDriver driver, NetStack stack, IWire wire)
     {
@@ -112,6 +116,7 @@ internal sealed class KernelCore : ICounterSource
     {
         _turns++;
         int work = Wire.Poll(nowUs);
+        WatchLink();
         work += Driver.Poll(nowUs, PollBudget, Stack);
         work += Sockets.TakeEvents(nowUs);
         work += DrainSubmissions(nowUs);
@@ -125,6 +130,18 @@ internal sealed class KernelCore : ICounterSource
         }
 
         return work;
+    }
+
+    /// <summary>Detaches every worker since the daemon stops. Returns how many there were.</summary>
+    public int DetachAll(long nowUs)
+    {
+        AttachedWorker[] all = [.. _workers];
+        foreach (AttachedWorker worker in all)
+        {
+            Detach(worker, DetachReason.Shutdown, nowUs);
+        }
+
+        return all.Length;
     }
 
     public void AddWorker(AttachedWorker worker, long nowUs)
@@ -261,6 +278,9 @@ internal sealed class KernelCore : ICounterSource
     /// <summary>Told when a listener closes, so that the wire stops taking clients for it.</summary>
     public Action<int>? ListenerClosed { get; set; }
 
+    /// <summary>Told of what a user should know, on the loop thread; one line.</summary>
+    public Action<string>? Notice { get; set; }
+
     /// <summary>Tells every worker that the kernel is about to sleep, or awake.</summary>
     public void SetSleeping(bool sleeping)
     {
@@ -294,6 +314,33 @@ internal sealed class KernelCore : ICounterSource
         visitor.Counter("kernel.submissions", _submissions);
         visitor.Counter("kernel.protocol_violations", _protocolViolations);
         visitor.Counter("kernel.workers", _workers.Count);
+    }
+
+    /// <summary>What a wire finds out about its link concerns the stack too.</summary>
+    private void WatchLink()
+    {
+        if (_linkUp != Nic.LinkUp)
+        {
+            _linkUp = Nic.LinkUp;
+            if (_linkUp)
+            {
+                Stack.Announce();
+            }
+        }
+
+        if (_mtu != Nic.Mtu)
+        {
+            _mtu = Nic.Mtu;
+            Stack.OnMtuChanged();
+        }
+
+        (long conflicts, EthernetAddress hardware) = Stack.AddressConflicts;
+        if (conflicts != 0 && _conflictsTold == 0)
+        {
+            Notice?.Invoke($"another host on the wire ({hardware}) says that it has the address {Stack.Options.Address}: clients may reach that one instead; choose another --address, or take the address from it");
+        }
+
+        _conflictsTold = conflicts;
     }
 
     /// <summary>Each worker's share of the pool, so that one that never releases can't starve the others.</summary>

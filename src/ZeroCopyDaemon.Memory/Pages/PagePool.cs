@@ -396,17 +396,31 @@ public sealed unsafe class PagePool : ICounterSource
         Invariant.That(entry.References > 0, "a page in use has a reference");
         if (--entry.References > 0)
         {
+            if (entry.References == 1 && entry.NicHold)
+            {
+                // Nobody but the NIC has it any more: it is posted again, partly filled.
+                EndUse(ref entry);
+                entry.State = PageState.Posted;
+                _postedCount++;
+            }
+
             return;
         }
 
         Invariant.That(!entry.NicHold && entry.State == PageState.InUse, "a page without references is neither posted nor free");
+        entry.State = PageState.Free;
+        _freePages[_freePageCount++] = page;
+        _recycled++;
+        EndUse(ref entry);
+    }
+
+    /// <summary>No fragment is left in the page: whoever was charged for it isn't any more.</summary>
+    private void EndUse(ref PageEntry entry)
+    {
         int bytes = entry.ChargedBytes;
         int connection = entry.ChargedConnection;
         entry.ChargedBytes = 0;
         entry.ChargedConnection = -1;
-        entry.State = PageState.Free;
-        _freePages[_freePageCount++] = page;
-        _recycled++;
         if (bytes != 0)
         {
             ChargeSink?.Uncharge(connection, bytes);

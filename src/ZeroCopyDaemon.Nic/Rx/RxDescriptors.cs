@@ -25,6 +25,9 @@ internal enum RxCompletionFlags : byte
 
     /// <summary>The frame's last completion: verdict and hash are valid here.</summary>
     EndOfPacket = 4,
+
+    /// <summary><see cref="RxCompletion.Buffer"/> is a header buffer within a pool page, and what is named of it is payload: the buffer isn't used again.</summary>
+    HeaderPayload = 8,
 }
 
 /// <summary>One entry of the completion queue: one buffer that (a part of) a frame was written into. A frame's entries are published together.</summary>
