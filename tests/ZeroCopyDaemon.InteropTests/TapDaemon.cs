@@ -51,12 +51,15 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
     public string Url(string path) => $"http://{Address}{path}";
 
     /// <summary>A daemon in a namespace of its own.</summary>
-    public static async Task<TapDaemon> StartAsync(IpFamily family, params string[] arguments)
+    public static Task<TapDaemon> StartAsync(IpFamily family, params string[] arguments) => StartAsync(family, new Dictionary<string, string>(StringComparer.Ordinal), arguments);
+
+    /// <summary>A daemon in a namespace of its own, with some variables in the environment of all of its processes.</summary>
+    public static async Task<TapDaemon> StartAsync(IpFamily family, Dictionary<string, string> environment, params string[] arguments)
     {
         Netns netns = Netns.Create();
         try
         {
-            return await StartAsync(new TapDaemon(family, netns, ownsNetns: true), arguments);
+            return await StartAsync(new TapDaemon(family, netns, ownsNetns: true), environment, arguments);
         }
         catch
         {
@@ -66,9 +69,10 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
     }
 
     /// <summary>A daemon in a namespace that the caller owns.</summary>
-    public static Task<TapDaemon> StartAsync(IpFamily family, Netns netns, params string[] arguments) => StartAsync(new TapDaemon(family, netns, ownsNetns: false), arguments);
+    public static Task<TapDaemon> StartAsync(IpFamily family, Netns netns, params string[] arguments) =>
+        StartAsync(new TapDaemon(family, netns, ownsNetns: false), new Dictionary<string, string>(StringComparer.Ordinal), arguments);
 
-    /// <summary>Runs <c>zcd up</c> in the foreground, for a case that wants to see how it ends. The arguments that a <see cref="TapDaemon"/> is started with go before the others.</summary>
+    /// <summary>Runs <c>zcd up</c> in the foreground, for a case that wants to see how it ends.</summary>
     public static Process StartForeground(Netns netns, string runDirectory, string name, params string[] arguments) =>
         Programs.Start(Programs.Zcd, new Dictionary<string, string>(StringComparer.Ordinal), ["up", .. Common(netns, runDirectory, name), .. arguments]);
 
@@ -175,11 +179,11 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
     private static string[] Common(Netns netns, string runDirectory, string name) =>
         ["--name", name, "--run-dir", runDirectory, "--wire", "tap", "--netns", netns.Name, "--listen", Port.ToString(CultureInfo.InvariantCulture)];
 
-    private static async Task<TapDaemon> StartAsync(TapDaemon daemon, string[] arguments)
+    private static async Task<TapDaemon> StartAsync(TapDaemon daemon, Dictionary<string, string> environment, string[] arguments)
     {
         string[] before = daemon.Netns.Devices();
         ProgramResult up = await Programs.RunAsync(
-            Programs.Zcd, new Dictionary<string, string>(StringComparer.Ordinal), StartSeconds, ["up", .. Common(daemon.Netns, daemon.RunDirectory, daemon.Name), "--detach", "--workers", "2", .. arguments]);
+            Programs.Zcd, environment, StartSeconds, ["up", .. Common(daemon.Netns, daemon.RunDirectory, daemon.Name), "--detach", "--workers", "2", .. arguments]);
         Assert.True(up.ExitCode == 0, $"zcd up {string.Join(' ', arguments)} ended with {up.ExitCode}: {up.All}{daemon.Log()}");
         JsonElement status = await daemon.JsonAsync("status");
         daemon.Pid = status.GetProperty("pid").GetInt32();
