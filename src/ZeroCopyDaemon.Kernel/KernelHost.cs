@@ -205,8 +205,8 @@ public sealed class KernelHost : IAsyncDisposable
         rx.SealReadOnlyForOthers();
         RxPath = rx.Path;
         Notes = PlatformNotes(rx);
-        var pool = new PagePool(rx.Address, Options.Geometry);
         WireSetup setup = WireFactory.Create(Options);
+        var pool = new PagePool(rx.Address, Options.Geometry, setup.Nic.FragmentCapacity(Options.Geometry));
         IWire wire = setup.Wire;
         _cleanup.Push(() =>
         {

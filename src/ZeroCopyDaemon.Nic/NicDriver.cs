@@ -17,6 +17,8 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
     private readonly NicModel _nic;
     private readonly PagePool _pool;
     private readonly TxEngine _tx;
+    private readonly int _firstByte;
+    private readonly bool _mixesFlows;
     private bool _disposed;
     private long _polls;
     private long _budgetExhausted;
@@ -38,6 +40,8 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         _nic = nic;
         _pool = pool;
         _tx = nic.Tx;
+        _firstByte = nic.Options.FirstByte(pool.Geometry);
+        _mixesFlows = nic.Options.Placement == Placement.Packed;
         int ring = nic.Options.RxRingSize * nic.Options.RxQueues;
         int needed = ring + (ring / 4);
         if (pool.FreePages < needed)
@@ -97,6 +101,7 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         int received = 0;
         foreach (RxQueue queue in _nic.RxQueues)
         {
+            _nic.RunTimers(queue, nowUs);
             if (!queue.Interrupt.Enabled || queue.Interrupt.TryRaise(nowUs))
             {
                 received += PollQueue(queue, nowUs, budget, receiver);
@@ -113,13 +118,13 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
     }
 
     /// <summary>
-    /// True while some queue is being polled (budget was exhausted), its interrupt is due, or its ring lacks pages that the pool has again: call <see cref="Poll"/> without sleeping.
+    /// True while some queue is being polled (budget was exhausted), its interrupt is due, the NIC has a page to flush, or its ring lacks pages that the pool has again: call <see cref="Poll"/> without sleeping.
     /// </summary>
     public bool NeedsPoll(long nowUs)
     {
         foreach (RxQueue queue in _nic.RxQueues)
         {
-            if (!queue.Interrupt.Enabled || queue.Interrupt.DueUs <= nowUs || LacksPages(queue))
+            if (!queue.Interrupt.Enabled || queue.Interrupt.DueUs <= nowUs || LacksPages(queue) || _nic.IsFlushDue(queue, nowUs))
             {
                 return !_disposed;
             }
@@ -218,10 +223,16 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         return received;
     }
 
-    /// <summary>Takes one frame's completions, makes fragments of its payload, and hands it up. False if it had to be dropped.</summary>
+    /// <summary>Takes one frame's completions, makes fragments of its payload, and hands it up. False if it had to be dropped, or if all there was is word of a finished page.</summary>
     private bool ReceiveFrame(RxQueue queue, long nowUs, IFrameReceiver receiver)
     {
         RxCompletion completion = queue.Completions.Pop();
+        if ((completion.Flags & RxCompletionFlags.NoFrame) != 0)
+        {
+            EndPosting(queue, completion.Buffer);
+            return false;
+        }
+
         int headerBuffer = -1;
         int headerPage = -1;
         int skip = 0;
@@ -243,7 +254,6 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         int head = PagePool.NoFragment;
         int tail = PagePool.NoFragment;
         int payloadLength = 0;
-        int payloadPages = 0;
         bool complete = true;
         bool keepsBuffer = false;
         while (true)
@@ -258,6 +268,12 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
             else if ((completion.Flags & RxCompletionFlags.HeaderBuffer) == 0)
             {
                 int length = completion.Length - skip;
+                if (length > 0 && (completion.Offset == _firstByte || (completion.Flags & RxCompletionFlags.PageBegun) != 0))
+                {
+                    // The first payload in this page, of however many frames it may come to hold.
+                    _payloadPageBytes += _pool.Geometry.PageSize;
+                }
+
                 if (length > 0 && complete)
                 {
                     complete = TryAppend(ref head, ref tail, completion.Buffer, completion.Offset + skip, length);
@@ -267,7 +283,6 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
                 skip = 0;
                 if ((completion.Flags & RxCompletionFlags.PageFinished) != 0)
                 {
-                    payloadPages += length > 0 ? 1 : 0;
                     if (completion.Buffer != headerPage)
                     {
                         EndPosting(queue, completion.Buffer);
@@ -288,7 +303,6 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
             if (complete)
             {
                 _payloadBytes += payloadLength;
-                _payloadPageBytes += (long)payloadPages * _pool.Geometry.PageSize;
                 receiver.Receive(new RxFrame(headers, head, payloadLength, completion.Checksum, completion.RssHash), nowUs);
             }
             else
@@ -349,6 +363,11 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
                 break;
             }
 
+            if (_mixesFlows)
+            {
+                _pool.MarkShared(page);
+            }
+
             queue.Pages.Push(new RxDescriptor { Address = _pool.PageAddress(page), Page = page });
             queue.PagesHeld++;
         }
@@ -365,6 +384,7 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
     {
         bool posted = _pool.TryPost(out int page);
         Invariant.That(posted, "a header page is asked for when the pool has one");
+        _pool.MarkShared(page);
         queue.HeaderPages!.Fill(place, page, _pool.PageAddress(page), out int first, out int count);
         for (int buffer = first; buffer < first + count; buffer++)
         {

@@ -37,7 +37,7 @@ public sealed unsafe class NicModel : ICounterSource
         options.Validate(geometry);
         Options = options;
         Geometry = geometry;
-        _placement = DmaPlacement.Create(options.Placement, geometry);
+        _placement = DmaPlacement.Create(options, geometry);
         _toeplitz = new ToeplitzHash(options.RssKey.Span);
         _indirection = new IndirectionTable(options.RxQueues);
         _tx = new TxEngine(options);
@@ -47,9 +47,10 @@ public sealed unsafe class NicModel : ICounterSource
         _pauseFrames = options.PauseFrames;
         _queues = new RxQueue[options.RxQueues];
         int maxPagesPerFrame = options.MaxPagesPerFrame(geometry);
+        int openPages = options.OpenPagesPerQueue(geometry);
         for (int queue = 0; queue < _queues.Length; queue++)
         {
-            _queues[queue] = new RxQueue(queue, options, geometry, maxPagesPerFrame);
+            _queues[queue] = new RxQueue(queue, options, geometry, maxPagesPerFrame, openPages);
         }
 
         if (options.DirectReceive)
@@ -106,7 +107,7 @@ public sealed unsafe class NicModel : ICounterSource
         }
     }
 
-    /// <summary>When the next moderated interrupt is due, or <see cref="long.MaxValue"/>.</summary>
+    /// <summary>When the next moderated interrupt, or the next flush of a page that is open for nothing any more, is due, or <see cref="long.MaxValue"/>.</summary>
     public long NextInterruptUs
     {
         get
@@ -114,7 +115,7 @@ public sealed unsafe class NicModel : ICounterSource
             long next = long.MaxValue;
             foreach (RxQueue queue in _queues)
             {
-                next = Math.Min(next, queue.Interrupt.DueUs);
+                next = Math.Min(next, Math.Min(queue.Interrupt.DueUs, _placement.NextFlushUs(queue)));
             }
 
             return next;
@@ -140,7 +141,7 @@ public sealed unsafe class NicModel : ICounterSource
         // As on a real NIC, what can't be hashed goes to the first queue.
         RxQueue queue = _queues[headers.IsIpv4 ? _indirection.QueueFor(hash) : 0];
         var incoming = new IncomingFrame(frame, window, headers, hash, _verifyChecksums);
-        switch (_placement.Place(queue, ref incoming))
+        switch (_placement.Place(queue, ref incoming, nowUs))
         {
             case DmaResult.OutOfBuffers:
                 _counters.RxOutOfBuffer++;
@@ -253,6 +254,12 @@ public sealed unsafe class NicModel : ICounterSource
         _counters.Count(checksum);
         UpdatePressure(queue);
     }
+
+    /// <summary>True if <see cref="RunTimers"/> has something to do on a queue.</summary>
+    internal bool IsFlushDue(RxQueue queue, long nowUs) => _placement.NextFlushUs(queue) <= nowUs;
+
+    /// <summary>The NIC's own timers; the driver runs them whenever it polls, as the model has no clock.</summary>
+    internal void RunTimers(RxQueue queue, long nowUs) => _placement.Flush(queue, nowUs);
 
     /// <summary>Takes a data page that the DMA engine may still write into away from it; false when it has none (left).</summary>
     internal bool TryTakeOpenPage(RxQueue queue, out int page) =>

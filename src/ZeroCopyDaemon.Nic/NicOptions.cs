@@ -1,6 +1,7 @@
 using System.Numerics;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net.Packets;
+using ZeroCopyDaemon.Nic.Dma;
 using ZeroCopyDaemon.Nic.Rss;
 
 namespace ZeroCopyDaemon.Nic;
@@ -45,7 +46,7 @@ public sealed record NicOptions
     /// <summary>Data pages posted per RX queue, and as many header buffers; a power of two.</summary>
     public int RxRingSize { get; init; } = 1024;
 
-    /// <summary>Completion entries per RX queue, a power of two; 0 = twice <see cref="RxRingSize"/>, which can't overflow while no frame leaves its last page open.</summary>
+    /// <summary>Completion entries per RX queue, a power of two; 0 = as many as can't overflow: twice <see cref="RxRingSize"/> where each page is in one completion, four times where frames share pages.</summary>
     public int RxCompletionQueueSize { get; init; }
 
     /// <summary>TX descriptors; a power of two.</summary>
@@ -72,12 +73,32 @@ public sealed record NicOptions
     /// <summary>Super-frames of up to 64 KB may come in (ethtool -K lro); only with <see cref="DirectReceive"/>.</summary>
     public bool Lro { get; init; }
 
+    /// <summary>
+    /// Under <see cref="Placement.Merge"/>, the most flows per RX queue that are merged at once; each holds a page open. With more, the one that was idle for longest makes way. A small ring has fewer: a quarter of
+    /// <see cref="RxRingSize"/> at most.
+    /// </summary>
+    public int MergeContexts { get; init; } = 16;
+
+    /// <summary>
+    /// Under <see cref="Placement.Merge"/>, how long a flow's page stays open without another segment, in microseconds. Nothing that has arrived ever waits for it: it only bounds how long a
+    /// page is kept from being used otherwise, and there are few. So it may well be longer than the pauses of a flow that waits for acknowledgments every few segments, or each pause would cost the rest of
+    /// a page: 10 ms is a long way's round trip within a region, and far beyond a data centre's.
+    /// </summary>
+    public int MergeFlushUs { get; init; } = 10_000;
+
     private const int VlanTagBytes = 4;
 
     /// <summary>Longest frame taken from the wire: the MTU (or the longest IP packet), an Ethernet header and a VLAN tag.</summary>
     internal int MaxFrameBytes => MaxFrameBytesAt(Mtu);
 
-    internal int EffectiveCompletionQueueSize => RxCompletionQueueSize == 0 ? RxRingSize * 2 : RxCompletionQueueSize;
+    /// <summary>
+    /// What can wait for the driver at once: a ring's worth of header buffers and a ring's worth of finished pages, each of them in one completion. Where frames share pages, besides, each frame may end in a page
+    /// that stays open, so that there are three rings' worth; and the size is a power of two.
+    /// </summary>
+    internal int EffectiveCompletionQueueSize => RxCompletionQueueSize == 0 ? RxRingSize * (SharesPages ? 4 : 2) : RxCompletionQueueSize;
+
+    /// <summary>A page may come to hold payload of several frames.</summary>
+    internal bool SharesPages => Placement is Placement.Packed or Placement.Merge;
 
     internal bool EffectiveTso => Tso && TxChecksumOffload;
 
@@ -86,31 +107,55 @@ public sealed record NicOptions
     {
         geometry.Validate();
         Require(Mtu is >= 576 and <= 65535, $"The MTU must be from 576 to 65535 bytes, not {Mtu}.");
-        Require(Placement is Placement.None or Placement.Split, $"There is no placement {Placement}; choose none or split.");
+        Require(Enum.IsDefined(Placement), $"There is no placement {Placement}; choose none, split, packed or merge.");
         Require(RxQueues is >= 1 and <= 16, $"The number of RX queues must be from 1 to 16, not {RxQueues}.");
         RequireRing(RxRingSize, "RX ring");
         RequireRing(TxRingSize, "TX ring");
         Require(RxUsecs is >= 0 and <= 1_000_000, $"rx-usecs must be from 0 to 1000000, not {RxUsecs}.");
         Require(RxFrames >= 0, $"rx-frames can't be negative ({RxFrames}).");
         Require(RssKey.IsEmpty || RssKey.Length == ToeplitzHash.KeyBytes, $"The RSS key must have {ToeplitzHash.KeyBytes} bytes, not {RssKey.Length}.");
+        Require(MergeContexts is >= 1 and <= 1024, $"The number of merge contexts must be from 1 to 1024, not {MergeContexts}.");
+        Require(MergeFlushUs is >= 1 and <= 1_000_000, $"The time until a merged page is flushed must be from 1 to 1000000 us, not {MergeFlushUs}.");
         int pagesPerFrame = MaxPagesPerFrame(geometry);
         Require(
             RxRingSize >= pagesPerFrame,
             $"A frame of MTU {Mtu} takes {pagesPerFrame} pages, but the RX ring has only {RxRingSize}: make the ring or the pages larger, or the MTU smaller.");
+        Require(
+            !SharesPages || RxRingSize > pagesPerFrame,
+            $"A frame of MTU {Mtu} takes {pagesPerFrame} pages, and placement {Placement} keeps at least one open besides, but the RX ring has only {RxRingSize}: make the ring or the pages larger, or the MTU smaller.");
         if (RxCompletionQueueSize != 0)
         {
+            // Its headers, its pages; where pages are shared, a page that it goes on in and one that it puts an end to.
+            int completions = pagesPerFrame + (SharesPages ? 3 : 1);
             RequireRing(RxCompletionQueueSize, "RX completion queue");
             Require(
-                RxCompletionQueueSize > pagesPerFrame,
-                $"A frame of MTU {Mtu} takes {pagesPerFrame + 1} completions, but the completion queue has only {RxCompletionQueueSize}.");
+                RxCompletionQueueSize >= completions,
+                $"A frame of MTU {Mtu} takes {completions} completions, but the completion queue has only {RxCompletionQueueSize}.");
         }
     }
 
+    /// <summary>Fragments that a pool of that geometry should have for frames laid down like this; see <see cref="PagePool"/>'s constructor.</summary>
+    public int FragmentCapacity(PoolGeometry geometry) => SharesPages ? checked(geometry.PageCount * geometry.FragmentsPerPage) : 0;
+
     internal int MaxFrameBytesAt(int mtu) => (DirectReceive && Lro ? Ipv4Header.MaxTotalLength : mtu) + EthernetHeader.Length + VlanTagBytes;
 
-    /// <summary>Data pages that the longest frame takes, whatever the placement.</summary>
-    internal int MaxPagesPerFrame(PoolGeometry geometry) =>
-        (MaxFrameBytes + geometry.PageSize - geometry.Headroom - 1) / (geometry.PageSize - geometry.Headroom);
+    /// <summary>Fresh data pages that the longest frame takes, if it were all payload.</summary>
+    internal int MaxPagesPerFrame(PoolGeometry geometry)
+    {
+        int usable = geometry.PageSize - FirstByte(geometry);
+        return (MaxFrameBytes + usable - 1) / usable;
+    }
+
+    /// <summary>Where the first byte goes in a fresh page.</summary>
+    internal int FirstByte(PoolGeometry geometry) => Placement == Placement.Packed ? PackedPlacement.FirstByte(geometry) : geometry.Headroom;
+
+    /// <summary>Most pages that the DMA engine keeps open on a queue for what is to come.</summary>
+    internal int OpenPagesPerQueue(PoolGeometry geometry) => Placement switch
+    {
+        Placement.Packed => 1,
+        Placement.Merge => Math.Max(1, Math.Min(Math.Min(MergeContexts, RxRingSize / 4), RxRingSize - MaxPagesPerFrame(geometry))),
+        _ => 0,
+    };
 
     private static void RequireRing(int size, string what) =>
         Require(size is >= 1 and <= 65536 && BitOperations.IsPow2(size), $"The size of the {what} must be a power of two from 1 to 65536, not {size}.");

@@ -23,7 +23,7 @@ internal sealed unsafe class SimHost : IFrameReceiver, IDisposable
         PoolGeometry geometry = plan.Pool;
         _memory = (byte*)NativeMemory.AlignedAlloc((nuint)geometry.TotalBytes, 4096);
         new Span<byte>(_memory, (int)geometry.TotalBytes).Fill(0xA5);
-        Pool = new PagePool(_memory, geometry);
+        Pool = new PagePool(_memory, geometry, plan.Nic.FragmentCapacity(geometry));
         Nic = new NicModel(plan.Nic, geometry);
         Driver = new NicDriver(Nic, Pool);
         Stack = new NetStack(
@@ -95,27 +95,17 @@ internal sealed unsafe class SimHost : IFrameReceiver, IDisposable
     public void CheckInvariants(IEnumerable<TcpConnection> connections)
     {
         Pool.CheckInvariants();
-        Dictionary<int, long> charged = [];
-        long total = 0;
-        for (int page = 0; page < Pool.Geometry.PageCount; page++)
-        {
-            int connection = Pool.DescribePage(page).ChargedConnection;
-            if (connection >= 0)
-            {
-                charged[connection] = charged.GetValueOrDefault(connection) + Pool.Geometry.PageSize;
-                total += Pool.Geometry.PageSize;
-            }
-        }
-
+        IReadOnlyDictionary<int, long> charged = PoolLedger.Charges(Pool);
+        long total = charged.Values.Sum();
         SimFailureException.Unless(
             Stack.RootBudget.ChargedBytes == total,
-            $"host {Name}: the root budget is charged {Stack.RootBudget.ChargedBytes} bytes, its pages {total}");
+            $"host {Name}: the root budget is charged {Stack.RootBudget.ChargedBytes} bytes, its pages and fragments {total}");
         foreach (TcpConnection connection in connections)
         {
             long pages = charged.GetValueOrDefault(connection.Id);
             SimFailureException.Unless(
                 connection.ChargedBytes == pages,
-                $"host {Name}: connection {connection.Id} is charged {connection.ChargedBytes} bytes, its pages {pages}");
+                $"host {Name}: connection {connection.Id} is charged {connection.ChargedBytes} bytes, its pages and fragments {pages}");
         }
     }
 

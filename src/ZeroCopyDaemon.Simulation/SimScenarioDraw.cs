@@ -12,6 +12,9 @@ internal sealed class SimScenarioDraw(ulong seed)
 
     private readonly SimRandom _random = new(seed);
 
+    /// <summary>What was added later is drawn from here, so that the rest of each seed's scenario stays what it was.</summary>
+    private readonly SimRandom _more = new(seed ^ 0xA5A5_A5A5);
+
     public SimScenario Draw()
     {
         SimWireOptions wire = DrawWire();
@@ -85,7 +88,9 @@ internal sealed class SimScenarioDraw(ulong seed)
             Nic = new NicOptions
             {
                 Mtu = mtu,
-                Placement = _random.Pick(Placement.None, Placement.Split),
+                Placement = _random.Pick(Placement.None, Placement.Split, Placement.Packed, Placement.Merge),
+                MergeContexts = _more.Pick(1, 2, 16),
+                MergeFlushUs = (int)_more.LogBetween(1, 100_000),
                 RxChecksumOffload = _random.Chance(0.6),
                 TxChecksumOffload = txChecksum,
                 Tso = _random.Chance(0.6),

@@ -14,7 +14,7 @@ public sealed class NicOptionsTests
     {
         { new NicOptions { Mtu = 575 }, "576 to 65535" },
         { new NicOptions { Mtu = 65536 }, "576 to 65535" },
-        { new NicOptions { Placement = (Placement)9 }, "none or split" },
+        { new NicOptions { Placement = (Placement)9 }, "none, split, packed or merge" },
         { new NicOptions { RxQueues = 0 }, "1 to 16" },
         { new NicOptions { RxQueues = 17 }, "1 to 16" },
         { new NicOptions { RxRingSize = 1000 }, "RX ring must be a power of two" },

@@ -6,7 +6,7 @@ public enum PageState : byte
     /// <summary>On the pool's free list.</summary>
     Free,
 
-    /// <summary>On a NIC's RX ring, empty: the NIC holds the one reference.</summary>
+    /// <summary>A NIC holds the one reference: the page is on its RX ring, or open for more while everything that was in it has been given back.</summary>
     Posted,
 
     /// <summary>Holds at least one fragment.</summary>
@@ -70,6 +70,9 @@ public struct Fragment
 
     /// <summary>For the holder's use.</summary>
     public byte Flags;
+
+    /// <summary>How it is paid for; the pool's own.</summary>
+    internal int ChargeMark;
 
     /// <summary>Offset of the first byte in the connection's received stream, counted from 0, for the inspector.</summary>
     public long StreamOffset;

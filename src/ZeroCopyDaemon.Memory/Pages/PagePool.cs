@@ -3,7 +3,7 @@ using ZeroCopyDaemon.Memory.Counters;
 
 namespace ZeroCopyDaemon.Memory.Pages;
 
-/// <summary>Is told when a page that was charged to a connection is free again.</summary>
+/// <summary>Is told when a page or fragment that was charged to a connection is given back.</summary>
 public interface IPageChargeSink
 {
     /// <summary>Takes <paramref name="bytes"/> of truesize off what <paramref name="connection"/> is charged. The connection may be gone.</summary>
@@ -33,7 +33,7 @@ public enum LeaseStatus
 /// bookkeeping is in this process's private memory.</para>
 /// <para>Single-threaded: every call comes from the thread that runs the stack.</para>
 /// </summary>
-public sealed unsafe class PagePool : ICounterSource
+public sealed unsafe partial class PagePool : ICounterSource
 {
     /// <summary>The slot number that stands for no fragment.</summary>
     public const int NoFragment = -1;
@@ -58,14 +58,22 @@ public sealed unsafe class PagePool : ICounterSource
         public int References;
         public int ChargedConnection;
         public int ChargedBytes;
+
+        /// <summary>Fragments that <see cref="ChargedBytes"/> pays for.</summary>
+        public int CoveredFragments;
+
+        /// <summary>What the others are charged for themselves.</summary>
+        public int FragmentChargedBytes;
+
         public uint Uses;
         public PageState State;
         public bool NicHold;
+        public bool Shared;
     }
 
     /// <param name="memory">Start of <paramref name="geometry"/>.TotalBytes mapped bytes. The caller unmaps, after the pool's last use.</param>
     /// <param name="geometry">Sizes.</param>
-    /// <param name="fragmentCapacity">Most fragments alive at once; 0 means four per page.</param>
+    /// <param name="fragmentCapacity">Most fragments alive at once; 0 means four per page, which will do while no two frames share a page; else <see cref="PoolGeometry.FragmentsPerPage"/>.</param>
     public PagePool(byte* memory, PoolGeometry geometry, int fragmentCapacity = 0)
     {
         geometry.Validate();
@@ -79,6 +87,8 @@ public sealed unsafe class PagePool : ICounterSource
 
         _pages = GC.AllocateUninitializedArray<PageEntry>(geometry.PageCount, pinned: true);
         _fragments = GC.AllocateUninitializedArray<Fragment>(fragmentCapacity, pinned: true);
+        _charges = GC.AllocateUninitializedArray<OwnCharge>(fragmentCapacity);
+        InitializeCharges();
         _freePages = new int[geometry.PageCount];
         for (int page = 0; page < geometry.PageCount; page++)
         {
@@ -102,7 +112,7 @@ public sealed unsafe class PagePool : ICounterSource
     /// <summary>Pages on the free list.</summary>
     public int FreePages => _freePageCount;
 
-    /// <summary>Pages on a NIC's RX ring.</summary>
+    /// <summary>Pages that a NIC holds and that have no fragment.</summary>
     public int PostedPages => _postedCount;
 
     /// <summary>Pages that hold at least one fragment.</summary>
@@ -114,7 +124,7 @@ public sealed unsafe class PagePool : ICounterSource
     /// <summary>Fragments alive.</summary>
     public int FragmentsInUse => _fragments.Length - _freeFragmentCount;
 
-    /// <summary>Who is told of pages that were charged and are free again; set once by the stack that charges.</summary>
+    /// <summary>Who is told of charges that end; set once by the stack that charges.</summary>
     public IPageChargeSink? ChargeSink { get; set; }
 
     /// <summary>The fragment in a slot. The slot must be a live one that the caller holds.</summary>
@@ -197,14 +207,14 @@ public sealed unsafe class PagePool : ICounterSource
     {
         ref PageEntry entry = ref _pages[page];
         Invariant.That(entry.NicHold, "only a page that the NIC holds can leave the NIC");
-        entry.NicHold = false;
+        EndNicHold(ref entry);
         if (entry.State == PageState.Posted)
         {
             entry.State = PageState.InUse;
             _postedCount--;
         }
 
-        DropReference(page);
+        DropReference(page, default);
     }
 
     /// <summary>
@@ -232,6 +242,7 @@ public sealed unsafe class PagePool : ICounterSource
         first.Length = length;
         first.Next = rest;
         _pages[first.Page].References++;
+        ShareCharge(first);
         _splits++;
         return rest;
     }
@@ -242,13 +253,14 @@ public sealed unsafe class PagePool : ICounterSource
         ref Fragment fragment = ref _fragments[slot];
         Invariant.That(fragment.State != FragmentState.Free, "a fragment is released once");
         int page = fragment.Page;
+        (int Connection, int Bytes) charge = EndCharge(ref fragment);
         fragment.State = FragmentState.Free;
         fragment.Worker = 0;
         fragment.Connection = -1;
         fragment.Next = _freeFragment;
         _freeFragment = slot;
         _freeFragmentCount++;
-        DropReference(page);
+        DropReference(page, charge);
     }
 
     /// <summary>Releases a whole chain, following <see cref="Fragment.Next"/>. <see cref="NoFragment"/> is an empty chain.</summary>
@@ -260,24 +272,6 @@ public sealed unsafe class PagePool : ICounterSource
             Release(head);
             head = next;
         }
-    }
-
-    /// <summary>
-    /// Charges a page's truesize to a connection, once per page (a page already charged to the same connection costs nothing more).
-    /// Returns the bytes newly charged, 0 or the page size.
-    /// </summary>
-    public int Charge(int page, int connection)
-    {
-        ref PageEntry entry = ref _pages[page];
-        if (entry.ChargedConnection == connection && entry.ChargedBytes != 0)
-        {
-            return 0;
-        }
-
-        Invariant.That(entry.ChargedBytes == 0, "a page is charged to one connection");
-        entry.ChargedConnection = connection;
-        entry.ChargedBytes = Geometry.PageSize;
-        return entry.ChargedBytes;
     }
 
     /// <summary>Marks a fragment as leased to a worker and returns the lease (generation in the upper half, slot in the lower).</summary>
@@ -339,7 +333,7 @@ public sealed unsafe class PagePool : ICounterSource
         return reclaimed;
     }
 
-    /// <summary>State and reference count of a page.</summary>
+    /// <summary>State and reference count of a page, and whom it is charged to whole (-1: nobody).</summary>
     public (PageState State, int References, bool NicHold, uint Uses, int ChargedConnection) DescribePage(int page)
     {
         ref PageEntry entry = ref _pages[page];
@@ -370,6 +364,7 @@ public sealed unsafe class PagePool : ICounterSource
         visitor.Counter("pool.fragments_exhausted", _fragmentsExhausted);
         visitor.Counter("pool.leases", _leased);
         visitor.Counter("pool.splits", _splits);
+        visitor.Counter("pool.overcommitted_bytes", _overcommitted);
     }
 
     private int TakeSlot()
@@ -390,37 +385,41 @@ public sealed unsafe class PagePool : ICounterSource
         return slot;
     }
 
-    private void DropReference(int page)
+    /// <param name="page">The page that loses a fragment, or the NIC's hold.</param>
+    /// <param name="own">The fragment's own charge, if that ends with it.</param>
+    private void DropReference(int page, (int Connection, int Bytes) own)
     {
         ref PageEntry entry = ref _pages[page];
         Invariant.That(entry.References > 0, "a page in use has a reference");
-        if (--entry.References > 0)
+        entry.References--;
+        int connection = entry.ChargedConnection;
+        int bytes = 0;
+        if (entry.References == (entry.NicHold ? 1 : 0))
         {
-            if (entry.References == 1 && entry.NicHold)
+            // Its last fragment is gone: nobody pays for it any more, though the NIC may not be done with it.
+            bytes = entry.ChargedBytes;
+            ChargePage(ref entry, 0);
+            entry.ChargedConnection = -1;
+            if (entry.NicHold)
             {
-                // Nobody but the NIC has it any more: it is posted again, partly filled.
-                EndUse(ref entry);
                 entry.State = PageState.Posted;
                 _postedCount++;
             }
-
-            return;
+            else
+            {
+                Invariant.That(entry.State == PageState.InUse, "a page without references is neither posted nor free");
+                entry.State = PageState.Free;
+                entry.Shared = false;
+                _freePages[_freePageCount++] = page;
+                _recycled++;
+            }
         }
 
-        Invariant.That(!entry.NicHold && entry.State == PageState.InUse, "a page without references is neither posted nor free");
-        entry.State = PageState.Free;
-        _freePages[_freePageCount++] = page;
-        _recycled++;
-        EndUse(ref entry);
-    }
+        if (own.Bytes != 0)
+        {
+            ChargeSink?.Uncharge(own.Connection, own.Bytes);
+        }
 
-    /// <summary>No fragment is left in the page: whoever was charged for it isn't any more.</summary>
-    private void EndUse(ref PageEntry entry)
-    {
-        int bytes = entry.ChargedBytes;
-        int connection = entry.ChargedConnection;
-        entry.ChargedBytes = 0;
-        entry.ChargedConnection = -1;
         if (bytes != 0)
         {
             ChargeSink?.Uncharge(connection, bytes);
@@ -460,11 +459,12 @@ public sealed unsafe class PagePool : ICounterSource
                 entry.References == references[page] + (entry.NicHold ? 1 : 0),
                 "a page's reference count is its fragments plus the NIC's hold");
             Invariant.That((entry.State == PageState.Free) == (entry.References == 0), "a page without references is free");
-            Invariant.That(entry.State != PageState.Posted || entry.NicHold, "a posted page is held by the NIC");
+            Invariant.That((entry.State == PageState.Posted) == (entry.NicHold && references[page] == 0), "a posted page is one that the NIC holds and that has no fragments");
             free += entry.State == PageState.Free ? 1 : 0;
             posted += entry.State == PageState.Posted ? 1 : 0;
         }
 
         Invariant.That(free == _freePageCount && posted == _postedCount, "the counts of free and posted pages are right");
+        CheckCharges();
     }
 }

@@ -12,6 +12,12 @@ public readonly record struct PoolGeometry(int PageSize, int PageCount, int Head
     /// <summary>Bytes of the whole pool.</summary>
     public long TotalBytes => (long)PageSize * PageCount;
 
+    /// <summary>
+    /// Fragments to a page that a pool should have where frames share pages, and that a page's charge pays for: one per 256 bytes, 16 at least. Smaller ones on end are charged so that fragments are
+    /// not used up before pages.
+    /// </summary>
+    public int FragmentsPerPage => Math.Max(16, PageSize / 256);
+
     /// <summary>Throws <see cref="ArgumentException"/> with what to change, if the geometry can't be used.</summary>
     public void Validate()
     {

@@ -26,6 +26,9 @@ public static class PoolLedger
         return entries;
     }
 
+    /// <summary>Truesize bytes charged, by connection (those that are gone too): pages that are charged whole, and fragments that are charged for themselves.</summary>
+    public static IReadOnlyDictionary<int, long> Charges(PagePool pool) => pool.SumCharges();
+
     /// <summary>Live fragments by state, indexed by <see cref="FragmentState"/>; element 0 (free) stays 0.</summary>
     public static int[] CountByState(PagePool pool)
     {

@@ -119,7 +119,7 @@ internal sealed class Reassembly
             return false;
         }
 
-        int bytes = TrueSize(chain);
+        int bytes = (int)_pool.ChargeFor(chain, connection: -1);
         MakeRoom(bytes, index);
         if (_heldBytes + bytes > _maxBytes)
         {
@@ -312,19 +312,6 @@ internal sealed class Reassembly
         {
             entry.Tail = tail;
         }
-    }
-
-    /// <summary>Pages that a chain holds, in bytes. Pieces of one page that follow each other count once.</summary>
-    private int TrueSize(int chain)
-    {
-        int pages = 0;
-        for (int page = -1; chain != PagePool.NoFragment; chain = _pool[chain].Next)
-        {
-            pages += _pool[chain].Page != page ? 1 : 0;
-            page = _pool[chain].Page;
-        }
-
-        return pages * _pool.Geometry.PageSize;
     }
 
     private bool TryOpen(in Key key, long nowUs, out int index)

@@ -182,12 +182,12 @@ public sealed partial class TcpConnection
     }
 
     /// <summary>
-    /// Charges a chain's pages, if they fit in the connection's quota and its budget; what is held out of order makes room for what is in order. False: dropped by reason, before it is acknowledged.
+    /// Charges a chain's memory, if it fits in the connection's quota and its budget; what is held out of order makes room for what is in order. False: dropped by reason, before it is acknowledged.
     /// </summary>
     private bool Admit(int chain, bool inOrder)
     {
         int fragments = FragmentChain.Count(Pool, chain);
-        long truesize = (long)fragments * Pool.Geometry.PageSize;
+        long truesize = Pool.ChargeFor(chain, Id);
         if (!inOrder && _receive.OutOfOrderCount + fragments > _layer.Options.MaxOutOfOrderFragments)
         {
             Drops.Count(DropReason.TCP_OFO_QUEUE_PRUNE);
@@ -197,6 +197,7 @@ public sealed partial class TcpConnection
         if (!Fits(truesize) && inOrder && _receive.HasOutOfOrder)
         {
             _receive.Prune(Pool, Drops);
+            truesize = Pool.ChargeFor(chain, Id);
         }
 
         if (!Fits(truesize) && !(inOrder && ChargedBytes == 0 && MayOverdraw(truesize)))
@@ -217,7 +218,7 @@ public sealed partial class TcpConnection
         for (int slot = chain; slot != PagePool.NoFragment; slot = Pool[slot].Next)
         {
             payload += Pool[slot].Length;
-            charged += Pool.Charge(Pool[slot].Page, Id);
+            charged += Pool.Charge(slot, Id);
         }
 
         ChargedBytes += charged;
@@ -226,7 +227,7 @@ public sealed partial class TcpConnection
         return true;
     }
 
-    private bool Fits(long truesize) => ChargedBytes + truesize <= ReceiveQuotaBytes && _budget.AvailableFor(ChargedBytes) >= truesize;
+    private bool Fits(long truesize) => ChargedBytes + truesize <= ReceiveQuotaBytes && AvailableMemory() >= truesize;
 
     private void ReleaseOld(ref int chain)
     {

@@ -5,11 +5,16 @@ public sealed partial class TcpConnection
 {
     private const int RatioShift = 8;
 
+    /// <summary>Of each sum that the ratio is taken from, a 16th goes with every segment: they cover a few pages' worth of segments, whatever share of a page one takes.</summary>
+    private const int RatioDecayShift = 4;
+
     private SeqNumber _rcvAdv;
     private SeqNumber _lastAckSent;
     private int _rcvScale;
     private int _rcvMss = DefaultMss;
     private int _ratio;
+    private long _recentPayload;
+    private long _recentTruesize;
     private int _maxAdvertised;
     private int _unacknowledged;
     private int _quickAcks = 16;
@@ -20,18 +25,24 @@ public sealed partial class TcpConnection
     {
         int page = Pool.Geometry.PageSize;
         int pages = (mss + page - 1) / page;
-        _ratio = Math.Max(1, (int)(((long)mss << RatioShift) / ((long)pages * page)));
+        _recentPayload = (long)mss << (RatioShift + RatioDecayShift);
+        _recentTruesize = (long)pages * page << (RatioShift + RatioDecayShift);
+        _ratio = RecentRatio();
     }
 
-    /// <summary>How much of the memory that we are charged for is payload: what decides how large a window the quota is good for.</summary>
+    /// <summary>
+    /// How much of the memory that we are charged for is payload: what decides how large a window the quota is good for. Where frames share pages, the first in a page costs all of it and the next
+    /// ones nothing, so that only sums over several say anything.
+    /// </summary>
     private void MeasureRatio(int payload, int truesize)
     {
-        if (truesize > 0)
-        {
-            int sample = (int)(((long)payload << RatioShift) / truesize);
-            _ratio = Math.Max(1, ((_ratio * 7) + sample) / 8);
-        }
+        _recentPayload += ((long)payload << RatioShift) - (_recentPayload >> RatioDecayShift);
+        _recentTruesize += ((long)truesize << RatioShift) - (_recentTruesize >> RatioDecayShift);
+        _ratio = RecentRatio();
     }
+
+    /// <summary>Never more than one: that a page is about to be full is no reason to count on the next one costing nothing.</summary>
+    private int RecentRatio() => (int)Math.Clamp((_recentPayload << RatioShift) / Math.Max(1, _recentTruesize), 1, 1 << RatioShift);
 
     /// <summary>Payload bytes that the quota and the budget's share are still good for.</summary>
     private long AvailableWindow()
@@ -59,12 +70,18 @@ public sealed partial class TcpConnection
         return memory >= 2 * truesize || (ChargedBytes == 0 && MayOverdraw(truesize));
     }
 
-    private long BudgetShare() => _budget.AvailableFor(ChargedBytes) / Math.Clamp(_budget.Connections, 1, 8);
+    private long BudgetShare() => AvailableMemory() / Math.Clamp(_budget.Connections, 1, 8);
+
+    /// <summary>
+    /// Truesize bytes that may still be charged. What shared pages hold beyond what anybody is charged for them is taken off the whole pool, so that no charges, however small, can use up the pages that the
+    /// NIC needs.
+    /// </summary>
+    private long AvailableMemory() => Math.Min(_budget.AvailableFor(ChargedBytes), Math.Max(0, _layer.RootBudget.AvailableBytes - Pool.OvercommittedBytes));
 
     /// <summary>
     /// A connection that holds nothing may take one segment in whatever others of its budget hold, or they might wait for each other for ever: as long as a quarter of the pool is left.
     /// </summary>
-    private bool MayOverdraw(long truesize) => _layer.RootBudget.AvailableBytes - truesize >= _layer.RootBudget.LimitBytes / 4;
+    private bool MayOverdraw(long truesize) => _layer.RootBudget.AvailableBytes - Pool.OvercommittedBytes - truesize >= _layer.RootBudget.LimitBytes / 4;
 
     /// <summary>
     /// The window to advertise: its right edge never moves left (RFC 9293 section 3.8.6.2.2), and moves right only by a worthwhile step (receiver's silly window avoidance). A multiple of the scale's unit.

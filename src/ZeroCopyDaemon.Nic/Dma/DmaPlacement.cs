@@ -19,7 +19,7 @@ internal enum DmaResult
 
 /// <summary>
 /// How the DMA engine lays frames down in posted buffers. It takes all that a frame needs, or nothing. What it tells the driver is in the completions alone: a placement that keeps a
-/// page open over several frames completes each of them in the same page and marks the page finished in the last of them.
+/// page open over several frames completes each of them in the same page and marks the page finished in the last of them, or, if nothing more comes for it, in a completion of its own.
 /// </summary>
 internal abstract unsafe class DmaPlacement(PoolGeometry geometry)
 {
@@ -38,15 +38,25 @@ internal abstract unsafe class DmaPlacement(PoolGeometry geometry)
     public long HeaderSplits { get; protected set; }
 
     /// <summary>The engine for a placement.</summary>
-    public static DmaPlacement Create(Placement placement, PoolGeometry geometry) => placement switch
+    public static DmaPlacement Create(NicOptions options, PoolGeometry geometry) => options.Placement switch
     {
         Placement.None => new NonePlacement(geometry),
         Placement.Split => new SplitPlacement(geometry),
-        _ => throw new ArgumentException($"There is no placement {placement}."),
+        Placement.Packed => new PackedPlacement(geometry, options.RxQueues),
+        Placement.Merge => new MergePlacement(options, geometry),
+        _ => throw new ArgumentException($"There is no placement {options.Placement}."),
     };
 
     /// <summary>Lays one frame down.</summary>
-    public abstract DmaResult Place(RxQueue queue, ref IncomingFrame frame);
+    public abstract DmaResult Place(RxQueue queue, ref IncomingFrame frame, long nowUs);
+
+    /// <summary>When <see cref="Flush"/> has something to do on a queue; <see cref="long.MaxValue"/> = it hasn't.</summary>
+    public virtual long NextFlushUs(RxQueue queue) => long.MaxValue;
+
+    /// <summary>Finishes pages that have been open for long enough without anything coming for them.</summary>
+    public virtual void Flush(RxQueue queue, long nowUs)
+    {
+    }
 
     /// <summary>
     /// Takes a page that is held open on the queue away from the DMA engine, when the driver takes everything back. False when there is none (left).
@@ -55,6 +65,21 @@ internal abstract unsafe class DmaPlacement(PoolGeometry geometry)
     {
         page = -1;
         return false;
+    }
+
+    /// <summary>Writes the frame's headers into a header buffer, with a completion at place <paramref name="written"/>.</summary>
+    protected void WriteHeaders(RxQueue queue, ref IncomingFrame frame, int written)
+    {
+        int buffer = queue.HeaderBuffers.Pop();
+        frame.WriteTo(queue.HeaderAddress(buffer), frame.HeaderLength);
+        HeaderBytes += frame.HeaderLength;
+        HeaderSplits++;
+        queue.Completions.Reserve(written) = new RxCompletion
+        {
+            Buffer = buffer,
+            Length = frame.HeaderLength,
+            Flags = RxCompletionFlags.HeaderBuffer,
+        };
     }
 
     /// <summary>Fresh pages that bytes take.</summary>
@@ -80,6 +105,12 @@ internal abstract unsafe class DmaPlacement(PoolGeometry geometry)
             };
         }
 
+        CompleteFrame(queue, frame, written);
+    }
+
+    /// <summary>Publishes a frame's completions, and any written in front of them.</summary>
+    protected static void CompleteFrame(RxQueue queue, in IncomingFrame frame, int written)
+    {
         Invariant.That(written > 0, "a placed frame has a completion");
         ref RxCompletion last = ref queue.Completions.Reserve(written - 1);
         last.Flags |= RxCompletionFlags.EndOfPacket;

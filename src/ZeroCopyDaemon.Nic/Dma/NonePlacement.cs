@@ -6,7 +6,7 @@ namespace ZeroCopyDaemon.Nic.Dma;
 /// <summary>The whole frame, headers first, into fresh data pages.</summary>
 internal sealed class NonePlacement(PoolGeometry geometry) : DmaPlacement(geometry)
 {
-    public override DmaResult Place(RxQueue queue, ref IncomingFrame frame)
+    public override DmaResult Place(RxQueue queue, ref IncomingFrame frame, long nowUs)
     {
         int pages = PagesFor(frame.Length);
         if (queue.Pages.Count < pages)

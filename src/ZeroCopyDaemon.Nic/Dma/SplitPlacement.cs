@@ -4,9 +4,9 @@ using ZeroCopyDaemon.Nic.Rx;
 namespace ZeroCopyDaemon.Nic.Dma;
 
 /// <summary>Headers into a header buffer, payload from the start of a fresh data page on. A frame without payload takes no page.</summary>
-internal sealed unsafe class SplitPlacement(PoolGeometry geometry) : DmaPlacement(geometry)
+internal sealed class SplitPlacement(PoolGeometry geometry) : DmaPlacement(geometry)
 {
-    public override DmaResult Place(RxQueue queue, ref IncomingFrame frame)
+    public override DmaResult Place(RxQueue queue, ref IncomingFrame frame, long nowUs)
     {
         int pages = PagesFor(frame.Length - frame.HeaderLength);
         if (queue.Pages.Count < pages || queue.HeaderBuffers.Count == 0)
@@ -19,16 +19,7 @@ internal sealed unsafe class SplitPlacement(PoolGeometry geometry) : DmaPlacemen
             return DmaResult.CompletionQueueFull;
         }
 
-        int buffer = queue.HeaderBuffers.Pop();
-        frame.WriteTo(queue.HeaderAddress(buffer), frame.HeaderLength);
-        HeaderBytes += frame.HeaderLength;
-        HeaderSplits++;
-        queue.Completions.Reserve(0) = new RxCompletion
-        {
-            Buffer = buffer,
-            Length = frame.HeaderLength,
-            Flags = RxCompletionFlags.HeaderBuffer,
-        };
+        WriteHeaders(queue, ref frame, written: 0);
         ScatterAndComplete(queue, ref frame, written: 1);
         return DmaResult.Placed;
     }

@@ -45,8 +45,8 @@ public sealed unsafe class DirectQueue
     {
         _nic = nic;
         _queue = queue;
-        _headroom = geometry.Headroom;
-        _usableBytes = geometry.PageSize - geometry.Headroom;
+        _headroom = nic.Options.FirstByte(geometry);
+        _usableBytes = geometry.PageSize - _headroom;
         _splits = placement != Placement.None;
         _packs = placement == Placement.Packed;
         _guess = _splits ? FirstGuess : 0;
@@ -246,7 +246,7 @@ public sealed unsafe class DirectQueue
                 Buffer = _queue.Pages.Pop().Page,
                 Offset = offset,
                 Length = here,
-                Flags = RxCompletionFlags.PageFinished,
+                Flags = RxCompletionFlags.PageFinished | (offset > _headroom ? RxCompletionFlags.PageBegun : RxCompletionFlags.None),
             };
             length -= here;
         }
@@ -272,6 +272,7 @@ public sealed unsafe class DirectQueue
             }
 
             int skipped = Math.Min(skip, end - _openOffset);
+            bool begun = _openOffset == _headroom && skipped > 0;
             skip -= skipped;
             _openOffset += skipped;
             int here = Math.Min(length, end - _openOffset);
@@ -284,7 +285,7 @@ public sealed unsafe class DirectQueue
                 Buffer = _openPage,
                 Offset = offset,
                 Length = here,
-                Flags = finished ? RxCompletionFlags.PageFinished : RxCompletionFlags.None,
+                Flags = (finished ? RxCompletionFlags.PageFinished : RxCompletionFlags.None) | (begun ? RxCompletionFlags.PageBegun : RxCompletionFlags.None),
             };
             if (finished)
             {

@@ -23,13 +23,20 @@ internal unsafe ref struct IncomingFrame
         _reader = new FrameReader(frame);
         _verifier = verifyChecksum ? new RxChecksumVerifier(window, headers, frame.Length) : default;
         Length = frame.Length;
-        HeaderLength = headers.HeaderLength;
+        Window = window;
+        Headers = headers;
         RssHash = rssHash;
     }
 
     public readonly int Length;
 
-    public readonly int HeaderLength;
+    /// <summary>The frame's first bytes, contiguous: its headers at least.</summary>
+    public readonly ReadOnlySpan<byte> Window;
+
+    /// <summary>What the window says.</summary>
+    public readonly FrameDissection Headers;
+
+    public readonly int HeaderLength => Headers.HeaderLength;
 
     public readonly uint RssHash;
 

@@ -20,7 +20,8 @@ internal sealed unsafe class RxQueue
     /// <param name="options">Validated settings.</param>
     /// <param name="geometry">The pool's.</param>
     /// <param name="maxPagesPerFrame">Pages that the longest frame takes.</param>
-    public RxQueue(int number, NicOptions options, PoolGeometry geometry, int maxPagesPerFrame)
+    /// <param name="openPages">Pages that the DMA engine may keep open for what is to come.</param>
+    public RxQueue(int number, NicOptions options, PoolGeometry geometry, int maxPagesPerFrame, int openPages)
     {
         Number = number;
         Pages = new DescriptorRing<RxDescriptor>(options.RxRingSize);
@@ -38,7 +39,8 @@ internal sealed unsafe class RxQueue
 
         // A paused sender may have one frame under way, so a ring that is not low yet must have room for the longest.
         _lowMark = Math.Max(options.RxRingSize / 4, maxPagesPerFrame);
-        _highMark = Math.Clamp(Math.Max(options.RxRingSize / 2, 2 * maxPagesPerFrame), 1, options.RxRingSize);
+        // A page that stays open is never posted again by itself: the ring is as full as it gets without it.
+        _highMark = Math.Clamp(Math.Max(options.RxRingSize / 2, 2 * maxPagesPerFrame), 1, options.RxRingSize - openPages);
     }
 
     public int Number { get; }

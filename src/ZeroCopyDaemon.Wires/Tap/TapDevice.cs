@@ -184,7 +184,8 @@ public sealed unsafe class TapDevice : IDisposable
             throw new WireException(errno switch
             {
                 NoEntryError or NoDeviceError => $"This system has no {ClonePath}: load the module with `sudo modprobe tun`, or use --wire gateway.",
-                AccessError or NotPermittedError => NotPermitted(),
+                AccessError or NotPermittedError =>
+                    $"This user may not open {ClonePath}: run this with sudo, or allow it with `sudo chmod 0666 {ClonePath}` (what most systems have; a device still has to be made by root); or use --wire gateway, which needs neither.",
                 _ => $"{ClonePath} can't be opened: {ErrorText(errno)}.",
             });
         }
