@@ -16,7 +16,7 @@ public sealed class OptionTests(DefaultDaemons daemons)
     }
 
     [Theory]
-    [EveryFamily("none", "split")]
+    [EveryFamily("none", "split", "packed", "merge")]
     public async Task Transfers_are_right_with_every_placement(IpFamily family, string placement)
     {
         Requirements.Need("curl");
