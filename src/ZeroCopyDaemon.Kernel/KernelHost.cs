@@ -216,6 +216,11 @@ public sealed class KernelHost : IAsyncDisposable
         _wire = wire;
         wire.Notice = Tell;
         WireDetail = setup.Detail;
+        if (Options.Impair.Length > 0)
+        {
+            Notes = [.. Notes, $"The wire is impaired: {Options.Impair}."];
+        }
+
         var nic = new NicModel(setup.Nic, pool.Geometry);
         var driver = new NicDriver(nic, pool);
         Span<byte> secret = stackalloc byte[16];

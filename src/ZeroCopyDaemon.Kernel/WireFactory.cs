@@ -3,6 +3,7 @@ using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Nic;
 using ZeroCopyDaemon.Wires;
 using ZeroCopyDaemon.Wires.Gateway;
+using ZeroCopyDaemon.Wires.Impaired;
 using ZeroCopyDaemon.Wires.Tap;
 
 namespace ZeroCopyDaemon.Kernel;
@@ -38,7 +39,8 @@ internal static class WireFactory
         };
         try
         {
-            return string.Equals(options.Wire, Tap, StringComparison.Ordinal) ? CreateTap(options, nic) : CreateGateway(options, nic);
+            WireSetup setup = string.Equals(options.Wire, Tap, StringComparison.Ordinal) ? CreateTap(options, nic) : CreateGateway(options, nic);
+            return options.Impairment is { } impairment ? setup with { Wire = new ImpairedWire(setup.Wire, impairment) } : setup;
         }
         catch (WireException e)
         {
@@ -71,7 +73,8 @@ internal static class WireFactory
             Mtu = options.Mtu,
             Queues = options.RxQueues,
             ChecksumOffload = options.ChecksumOffload,
-            Tso = options.Tso,
+            // Something happens to each wire frame by itself.
+            Tso = options.Tso && options.Impairment is null,
         });
 
         // Linux hands frames over in batches of its own; another wait would only add to them.

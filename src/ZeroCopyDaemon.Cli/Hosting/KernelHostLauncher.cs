@@ -28,6 +28,7 @@ internal sealed class KernelHostLauncher : IKernelHostLauncher
             NetworkNamespace = settings.NetworkNamespace,
             Tso = settings.Tso,
             Bind = settings.Bind,
+            Impair = settings.Impair,
             ExpectedWorkers = settings.Workers,
             TxBytes = settings.TxBytes,
             Backlog = settings.Backlog,

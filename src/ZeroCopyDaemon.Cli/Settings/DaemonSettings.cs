@@ -46,6 +46,9 @@ internal sealed record DaemonSettings
 
     public bool Tso { get; init; } = true;
 
+    /// <summary>What is done to frames on the wire; empty = nothing.</summary>
+    public string Impair { get; init; } = string.Empty;
+
     public WorkerApp App { get; init; }
 
     public ReceiveStrategy Strategy { get; init; }

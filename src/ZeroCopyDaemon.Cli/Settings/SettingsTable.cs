@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using ZeroCopyDaemon.Cli.Output;
 using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Wires.Impaired;
 using ZeroCopyDaemon.Worker;
 
 namespace ZeroCopyDaemon.Cli.Settings;
@@ -41,6 +42,7 @@ internal static class SettingsTable
         new("address", "Wire:Address", "ADDRESS/LEN", "With --wire tap: the kernel's own address [the second of a free 10.44.N.0/24]", (s, v) => s with { Address = ParseNetwork(v) }),
         new("host-address", "Wire:HostAddress", "ADDRESS", "With --wire tap: this host's address on the device [the first one free]", (s, v) => s with { HostAddress = ParseAddress(v) }),
         new("netns", "Wire:Netns", "NAME", "With --wire tap: network namespace that the device is made in [this one]", (s, v) => s with { NetworkNamespace = ParseToken("network namespace", v) }),
+        new("impair", "Wire:Impair", "SPEC", "What happens to frames, both ways, as in loss=1%,delay=20ms; also jitter, reorder, reorder-delay, duplicate, corrupt, rate=100mbit, queue=1000, seed [nothing]", (s, v) => s with { Impair = ParseImpairment(v) }),
         App,
         Strategy,
         PoolSize,
@@ -111,6 +113,17 @@ internal static class SettingsTable
 
     private static string ParseAddress(string value) =>
         IPAddress.TryParse(value, out IPAddress? address) ? address.ToString() : throw new FormatException("name an IP address of this host, such as 127.0.0.1 or 0.0.0.0");
+
+    private static string ParseImpairment(string value)
+    {
+        string specification = value.Trim();
+        if (specification.Length > 0)
+        {
+            _ = ImpairmentOptions.Parse(specification);
+        }
+
+        return specification;
+    }
 
     private static string ParseToken(string what, string value) =>
         value.Trim() is { Length: > 0 } word && word.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')

@@ -4,6 +4,7 @@ using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net;
 using ZeroCopyDaemon.Net.Addresses;
+using ZeroCopyDaemon.Net.Devices;
 using ZeroCopyDaemon.Net.Tcp;
 using ZeroCopyDaemon.Nic;
 using ZeroCopyDaemon.Protocol;
@@ -25,6 +26,7 @@ internal sealed class KernelCore : ICounterSource
     private readonly long[] _departedCounters = new long[WorkerCounters.Names.Count];
     private readonly long _listenerLingerUs;
     private readonly int _expectedWorkers;
+    private readonly IFrameReceiver _receiver;
     private long _workerBells;
     private long _completions;
     private long _submissions;
@@ -43,13 +45,16 @@ internal sealed class KernelCore : ICounterSource
         Driver = driver;
         Stack = stack;
         Wire = wire;
+        _receiver = wire.Filter(stack, pool);
         _listenerLingerUs = (long)(options.ListenerLingerSeconds * 1e6);
         _expectedWorkers = Math.Max(1, options.ExpectedWorkers);
         Sockets = new SocketLayer(stack, pool, stack.Options.Tcp.MaxSendItems, worker => worker.DisposeTx());
 
         // The rings are a reserve that connections cannot take: the NIC can always be given another page for the one it filled.
         long ringBytes = (long)options.RxRingSize * options.RxQueues * options.PageBytes;
-        stack.RootBudget.LimitBytes = options.PoolBytes - ringBytes - Math.Max(ringBytes / 4, options.PageBytes * 4);
+        // So is what the wire holds back: it is charged to nobody.
+        long wireBytes = (long)wire.MaxPagesHeld * options.PageBytes;
+        stack.RootBudget.LimitBytes = options.PoolBytes - wireBytes - ringBytes - Math.Max(ringBytes / 4, options.PageBytes * 4);
     }
 
     public PagePool Pool { get; }
@@ -117,7 +122,7 @@ internal sealed class KernelCore : ICounterSource
         _turns++;
         int work = Wire.Poll(nowUs);
         WatchLink();
-        work += Driver.Poll(nowUs, PollBudget, Stack);
+        work += Driver.Poll(nowUs, PollBudget, _receiver);
         work += Sockets.TakeEvents(nowUs);
         work += DrainSubmissions(nowUs);
         work += Stack.Poll(nowUs);
