@@ -24,7 +24,7 @@ internal abstract class RunningDaemon(string name, string runDirectory)
         return JsonDocument.Parse(result.Output).RootElement;
     }
 
-    public async Task<Dictionary<string, long>> CountersAsync() => JsonSerializer.Deserialize<Dictionary<string, long>>((await JsonAsync("inspect", "counters")).GetRawText())!;
+    public virtual async Task<Dictionary<string, long>> CountersAsync() => JsonSerializer.Deserialize<Dictionary<string, long>>((await JsonAsync("inspect", "counters")).GetRawText())!;
 
     public async Task<List<int>> WorkerPidsAsync() => (await JsonAsync("inspect", "workers")).EnumerateArray().Select(worker => worker.GetProperty("pid").GetInt32()).ToList();
 

@@ -112,7 +112,7 @@ public sealed class OptionTests(DefaultDaemons daemons)
     /// <summary>Transfers under the settings, and then a check that they were in effect.</summary>
     private static async Task BothWaysAsync(IpFamily family, string what, Action<TapDaemon, Dictionary<string, long>> check, params string[] arguments)
     {
-        await using TapDaemon daemon = await TapDaemon.StartAsync(family, arguments);
+        await using TapDaemon daemon = await TapDaemon.StartAsync(family, ["--workers", "1", .. arguments]);
         await daemon.CaseAsync(async () =>
         {
             await TransferAsync(daemon, what);

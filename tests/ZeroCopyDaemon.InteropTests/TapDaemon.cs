@@ -4,6 +4,7 @@ using System.Net;
 using System.Text;
 using System.Text.Json;
 using Xunit.Sdk;
+using ZeroCopyDaemon.Cli.Control;
 using ZeroCopyDaemon.Worker;
 
 namespace ZeroCopyDaemon.InteropTests;
@@ -23,6 +24,7 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
     private static readonly TimeSpan PagesPatience = TimeSpan.FromSeconds(10);
 
     private readonly bool _ownsNetns;
+    private readonly ControlConnection _control;
     private readonly List<Process> _workers = [];
 
     private TapDaemon(IpFamily family, Netns netns, bool ownsNetns)
@@ -31,6 +33,7 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
         Family = family;
         Netns = netns;
         _ownsNetns = ownsNetns;
+        _control = ControlConnection.To(Protocol.RunDirectory.For(Name, RunDirectory));
     }
 
     public IpFamily Family { get; }
@@ -76,6 +79,10 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
     public static Process StartForeground(Netns netns, string runDirectory, string name, params string[] arguments) =>
         Programs.Start(Programs.Zcd, new Dictionary<string, string>(StringComparer.Ordinal), ["up", .. Common(netns, runDirectory, name), .. arguments]);
 
+    /// <summary>What <c>zcd inspect counters</c> shows, asked for without a process in between: every case looks several times.</summary>
+    public override async Task<Dictionary<string, long>> CountersAsync() =>
+        new((await _control.GetCountersAsync(CancellationToken.None)).Counters, StringComparer.Ordinal);
+
     /// <summary>A further worker process with an app of its own on another port; it ends with the daemon. Returns where it serves.</summary>
     public async Task<IPEndPoint> StartWorkerAsync(string app, int port)
     {
@@ -92,7 +99,7 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
     }
 
     /// <summary>Attaches this process as a worker, so that a case can do what no app does.</summary>
-    public Task<KernelClient> AttachAsync() => KernelClient.AttachAsync(new WorkerOptions { Name = Name, ControlSocket = Path.Combine(RunDirectory, Name, "control.sock"), AppName = "test" });
+    public Task<KernelClient> AttachAsync() => KernelClient.AttachAsync(new WorkerOptions { Name = Name, ControlSocket = _control.Directory.ControlSocket, AppName = "test" });
 
     /// <summary>
     /// Runs a case: its own expectations, then those that hold at the end of all of them. What fails is told with the daemon's counters and the end of its log.
@@ -169,6 +176,7 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
         }
         finally
         {
+            _control.Dispose();
             if (_ownsNetns)
             {
                 Netns.Dispose();
@@ -182,8 +190,9 @@ internal sealed class TapDaemon : RunningDaemon, IAsyncDisposable
     private static async Task<TapDaemon> StartAsync(TapDaemon daemon, Dictionary<string, string> environment, string[] arguments)
     {
         string[] before = daemon.Netns.Devices();
+        string[] workers = arguments.Contains("--workers") ? [] : ["--workers", "2"];
         ProgramResult up = await Programs.RunAsync(
-            Programs.Zcd, environment, StartSeconds, ["up", .. Common(daemon.Netns, daemon.RunDirectory, daemon.Name), "--detach", "--workers", "2", .. arguments]);
+            Programs.Zcd, environment, StartSeconds, ["up", .. Common(daemon.Netns, daemon.RunDirectory, daemon.Name), "--detach", .. workers, .. arguments]);
         Assert.True(up.ExitCode == 0, $"zcd up {string.Join(' ', arguments)} ended with {up.ExitCode}: {up.All}{daemon.Log()}");
         JsonElement status = await daemon.JsonAsync("status");
         daemon.Pid = status.GetProperty("pid").GetInt32();
