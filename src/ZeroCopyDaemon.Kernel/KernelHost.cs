@@ -21,7 +21,6 @@ using ZeroCopyDaemon.Nic;
 using ZeroCopyDaemon.Protocol;
 using ZeroCopyDaemon.Protocol.Control;
 using ZeroCopyDaemon.Wires;
-using ZeroCopyDaemon.Wires.Gateway;
 
 namespace ZeroCopyDaemon.Kernel;
 
@@ -33,11 +32,13 @@ public sealed class KernelHost : IAsyncDisposable
 {
     private readonly Stack<Func<ValueTask>> _cleanup = new();
     private readonly TaskCompletionSource _stopRequested = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Action<string>? _notice;
     private IWire? _wire;
     private volatile bool _draining;
 
-    private KernelHost(KernelHostOptions options, RunDirectory directory)
+    private KernelHost(KernelHostOptions options, RunDirectory directory, Action<string>? notice)
     {
+        _notice = notice;
         Options = options;
         Directory = directory;
     }
@@ -53,6 +54,9 @@ public sealed class KernelHost : IAsyncDisposable
 
     /// <summary>What this platform lacks, a sentence each.</summary>
     public IReadOnlyList<string> Notes { get; private set; } = [];
+
+    /// <summary>Where the wire leads, for people; may be empty.</summary>
+    public string WireDetail { get; private set; } = "";
 
     /// <summary>Completes when somebody asked the daemon to stop by the control service.</summary>
     public Task StopRequested => _stopRequested.Task;
@@ -75,12 +79,14 @@ public sealed class KernelHost : IAsyncDisposable
     /// </summary>
     /// <param name="options">Settings; validated here.</param>
     /// <param name="progress">Told the bytes of pool memory taken so far.</param>
+    /// <param name="notice">Told, on a thread of the pool, what a user should know while it runs: that the link went down, for one. A line each.</param>
     /// <param name="cancellation">Stops the start.</param>
-    public static async Task<KernelHost> StartAsync(KernelHostOptions options, IProgress<long>? progress = null, CancellationToken cancellation = default)
+    public static async Task<KernelHost> StartAsync(
+        KernelHostOptions options, IProgress<long>? progress = null, Action<string>? notice = null, CancellationToken cancellation = default)
     {
         options.Validate();
         RunDirectory directory = RunDirectory.For(options.Name, options.RunDirectory.Length == 0 ? null : options.RunDirectory);
-        var host = new KernelHost(options, directory);
+        var host = new KernelHost(options, directory, notice);
         try
         {
             directory.Create();
@@ -128,15 +134,7 @@ public sealed class KernelHost : IAsyncDisposable
             await Task.Delay(10);
         }
 
-        await Loop.InvokeAsync(core =>
-        {
-            foreach (AttachedWorker worker in core.Workers.ToArray())
-            {
-                core.Detach(worker, DetachReason.Shutdown, PollLoop.NowUs);
-            }
-
-            return 0;
-        });
+        await Loop.InvokeAsync(core => core.DetachAll(PollLoop.NowUs));
         TimeSpan rest = timeout - clock.Elapsed < TimeSpan.FromMilliseconds(500) ? TimeSpan.FromMilliseconds(500) : timeout - clock.Elapsed;
         clock.Restart();
         while (clock.Elapsed < rest && await Loop.InvokeAsync(core => core.Stack.ConnectionCount) > 0)
@@ -171,6 +169,15 @@ public sealed class KernelHost : IAsyncDisposable
 
     internal void Unexpose(int port) => _wire!.Unexpose(port);
 
+    /// <summary>Called on the loop thread, which must not wait for whoever prints it.</summary>
+    private void Tell(string line)
+    {
+        if (_notice is { } notice)
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(static state => state.notice(state.line), (notice, line), preferLocal: false);
+        }
+    }
+
     private static void RemoveLeftovers(RunDirectory directory)
     {
         foreach (string file in new[] { directory.ControlSocket, directory.StateFile })
@@ -198,39 +205,42 @@ public sealed class KernelHost : IAsyncDisposable
         rx.SealReadOnlyForOthers();
         RxPath = rx.Path;
         Notes = PlatformNotes(rx);
-        var nicOptions = new NicOptions
+        WireSetup setup = WireFactory.Create(Options);
+        var pool = new PagePool(rx.Address, Options.Geometry, setup.Nic.FragmentCapacity(Options.Geometry));
+        IWire wire = setup.Wire;
+        _cleanup.Push(() =>
         {
-            Mtu = Options.Mtu,
-            Placement = Options.Placement,
-            RxChecksumOffload = Options.ChecksumOffload,
-            TxChecksumOffload = Options.ChecksumOffload,
-            Tso = Options.ChecksumOffload,
-            RxQueues = Options.RxQueues,
-            RxRingSize = Options.RxRingSize,
-            PauseFrames = true,
-        };
-        var pool = new PagePool(rx.Address, Options.Geometry, nicOptions.FragmentCapacity(Options.Geometry));
-        var nic = new NicModel(nicOptions, pool.Geometry);
+            wire.Dispose();
+            return ValueTask.CompletedTask;
+        });
+        _wire = wire;
+        wire.Notice = Tell;
+        WireDetail = setup.Detail;
+        if (Options.Impair.Length > 0)
+        {
+            Notes = [.. Notes, $"The wire is impaired: {Options.Impair}."];
+        }
+
+        var nic = new NicModel(setup.Nic, pool.Geometry);
         var driver = new NicDriver(nic, pool);
-        var gatewayOptions = new GatewayOptions { Bind = Options.BindAddress };
         Span<byte> secret = stackalloc byte[16];
         RandomNumberGenerator.Fill(secret);
         var stack = new NetStack(
             new NetStackOptions
             {
-                Address = gatewayOptions.KernelAddress,
-                PrefixLength = gatewayOptions.PrefixLength,
-                EthernetAddress = Net.Addresses.EthernetAddress.ForHost(gatewayOptions.KernelAddress),
+                Address = setup.Address,
+                PrefixLength = setup.PrefixLength,
+                Gateway = setup.NextHop,
+                EthernetAddress = Net.Addresses.EthernetAddress.ForHost(setup.Address),
                 Secret = MemoryMarshal.Read<UInt128>(secret),
                 MaxNeighbors = 65536,
                 Tcp = new TcpOptions { ReceiveQuotaBytes = Options.ConnectionQuotaBytes },
             },
             pool,
             driver);
-        _wire = new GatewayWire(gatewayOptions);
         var poll = new PollSet();
-        _wire.Attach(nic, poll, PollLoop.FirstWireToken);
-        var core = new KernelCore(Options, pool, nic, driver, stack, _wire) { ListenerClosed = _wire.Unexpose };
+        wire.Attach(nic, poll, PollLoop.FirstWireToken);
+        var core = new KernelCore(Options, pool, nic, driver, stack, wire) { ListenerClosed = wire.Unexpose, Notice = Tell };
         bool spareCores = Options.ExpectedWorkers + 2 <= Environment.ProcessorCount;
         Loop = new PollLoop(core, poll, spinUs: spareCores ? 50 : 5);
         Workers = new WorkerFactory(
@@ -242,11 +252,7 @@ public sealed class KernelHost : IAsyncDisposable
     private async ValueTask StopLoopAsync(KernelCore core, PollSet poll)
     {
         await Loop.DisposeAsync();
-        foreach (AttachedWorker worker in core.Workers.ToArray())
-        {
-            core.Detach(worker, DetachReason.Shutdown, PollLoop.NowUs);
-        }
-
+        core.DetachAll(PollLoop.NowUs);
         _wire!.Dispose();
         poll.Dispose();
     }
@@ -282,15 +288,7 @@ public sealed class KernelHost : IAsyncDisposable
     {
         try
         {
-            await Loop.InvokeAsync(core =>
-            {
-                foreach (AttachedWorker worker in core.Workers.ToArray())
-                {
-                    core.Detach(worker, DetachReason.Shutdown, PollLoop.NowUs);
-                }
-
-                return 0;
-            });
+            await Loop.InvokeAsync(core => core.DetachAll(PollLoop.NowUs));
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {

@@ -1,6 +1,7 @@
 using System.Net;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Wires.Impaired;
 
 namespace ZeroCopyDaemon.Kernel;
 
@@ -34,11 +35,29 @@ public sealed class KernelHostOptions
     /// <summary>Data pages posted per RX queue, a power of two.</summary>
     public int RxRingSize { get; set; } = 1024;
 
-    /// <summary>Where frames come in: only <c>gateway</c> so far.</summary>
-    public string Wire { get; set; } = "gateway";
+    /// <summary>Where frames come in: <c>gateway</c> or <c>tap</c>.</summary>
+    public string Wire { get; set; } = WireFactory.Gateway;
+
+    /// <summary>Wire tap: the device's name; empty = a new one, with the first free name zcd0, zcd1, ...</summary>
+    public string TapDevice { get; set; } = "";
+
+    /// <summary>Wire tap: the kernel's address with its prefix length, such as <c>10.44.0.2/24</c>; empty = one of a free network.</summary>
+    public string Address { get; set; } = "";
+
+    /// <summary>Wire tap: Linux's address on the device; empty = the first one of the network that is free.</summary>
+    public string HostAddress { get; set; } = "";
+
+    /// <summary>Wire tap: name of the network namespace that the device is made in; empty = this process's.</summary>
+    public string NetworkNamespace { get; set; } = "";
+
+    /// <summary>Segmentation by the NIC, and on a direct wire super-frames both ways. Needs <see cref="ChecksumOffload"/>.</summary>
+    public bool Tso { get; set; } = true;
 
     /// <summary>Address that the gateway listens on.</summary>
     public string Bind { get; set; } = "127.0.0.1";
+
+    /// <summary>What is done to frames on the wire, as <see cref="ImpairmentOptions.Parse"/> reads it; empty = nothing.</summary>
+    public string Impair { get; set; } = "";
 
     /// <summary>Workers that the daemon is meant to serve: each one's share of the pool follows from it.</summary>
     public int ExpectedWorkers { get; set; } = 4;
@@ -74,6 +93,22 @@ public sealed class KernelHostOptions
 
     internal PoolGeometry Geometry => new(PageBytes, (int)(PoolBytes / PageBytes));
 
+    /// <summary>What is done to frames on the wire, or null. Throws <see cref="KernelHostException"/> if <see cref="Impair"/> can't be read.</summary>
+    internal ImpairmentOptions? Impairment
+    {
+        get
+        {
+            try
+            {
+                return Impair.Length == 0 ? null : ImpairmentOptions.Parse(Impair);
+            }
+            catch (FormatException e)
+            {
+                throw new KernelHostException($"The wire can't be impaired by '{Impair}': {e.Message}.", e);
+            }
+        }
+    }
+
     /// <summary>Throws <see cref="KernelHostException"/> with what to change.</summary>
     public void Validate()
     {
@@ -85,7 +120,8 @@ public sealed class KernelHostOptions
         long least = (long)RxRingSize * RxQueues * PageBytes * 2;
         Require(PoolBytes >= least, $"A pool of {PoolBytes} bytes is too small: the RX rings alone hold {least / 2} bytes. Choose a pool size of at least {least} bytes, or fewer or smaller rings.");
         Require(Mtu is >= 576 and <= 65535, $"The MTU must be from 576 to 65535, not {Mtu}.");
-        Require(string.Equals(Wire, "gateway", StringComparison.Ordinal), $"There is no wire '{Wire}': use 'gateway'.");
+        Require(Wire is WireFactory.Gateway or WireFactory.Tap, $"There is no wire '{Wire}': use '{WireFactory.Gateway}' or '{WireFactory.Tap}'.");
+        _ = Impairment;
         Require(IPAddress.TryParse(Bind, out _), $"'{Bind}' is not an IP address to bind to: use for instance 127.0.0.1.");
         Require(MaxWorkers is >= 1 and <= 4096, $"The most workers must be from 1 to 4096, not {MaxWorkers}.");
         Require(ExpectedWorkers is >= 0 and <= 4096, $"Workers must be from 0 to 4096, not {ExpectedWorkers}.");

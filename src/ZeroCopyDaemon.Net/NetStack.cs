@@ -68,6 +68,21 @@ public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
         return (int)(Device.TxPosted - before);
     }
 
+    /// <summary>The device's MTU has changed: connections send segments that fit from now on.</summary>
+    public void OnMtuChanged()
+    {
+        foreach (TcpConnection connection in _tcp.Connections)
+        {
+            connection.OnMtuChanged();
+        }
+    }
+
+    /// <summary>Tells the neighbours who has our address (RFC 5227 section 2.3): at the start, and when the link is up again.</summary>
+    public void Announce() => _ip.Arp.Announce();
+
+    /// <summary>Another host claimed our address: how often, and which hardware address did so last.</summary>
+    public (long Count, EthernetAddress Hardware) AddressConflicts => (_ip.Counters.ArpConflicts, _ip.Arp.LastConflict);
+
     /// <summary>Takes the next event. Flags of one connection are gathered into one event, and no event is ever lost.</summary>
     public bool TryTakeEvent(out TcpConnection connection, out TcpEvents events) => _tcp.TryTakeEvent(out connection, out events);
 

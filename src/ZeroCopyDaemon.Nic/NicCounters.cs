@@ -13,14 +13,16 @@ internal sealed class NicCounters : ICounterSource
     private readonly RxQueue[] _queues;
     private readonly TxEngine _tx;
     private readonly DmaPlacement _placement;
+    private readonly DirectQueue[] _direct;
     private readonly string[] _queuePackets;
     private readonly string[] _queueBytes;
     private long _checksumNone;
     private long _checksumUnnecessary;
     private long _checksumBad;
 
-    public NicCounters(RxQueue[] queues, TxEngine tx, DmaPlacement placement)
+    public NicCounters(RxQueue[] queues, TxEngine tx, DmaPlacement placement, DirectQueue[] direct)
     {
+        _direct = direct;
         _queues = queues;
         _tx = tx;
         _placement = placement;
@@ -77,9 +79,19 @@ internal sealed class NicCounters : ICounterSource
             visitor.Counter(_queueBytes[i], queue.Bytes);
         }
 
+        long osCopied = 0, osHeaders = 0, splits = _placement.HeaderSplits, fixupBytes = 0, fixupFrames = 0;
+        foreach (DirectQueue queue in _direct)
+        {
+            osCopied += queue.DataBytes;
+            osHeaders += queue.HeaderBytes;
+            splits += queue.HeaderSplits;
+            fixupBytes += queue.FixupBytes;
+            fixupFrames += queue.FixupFrames;
+        }
+
         visitor.Counter("nic.rx_packets", packets);
         visitor.Counter("nic.rx_bytes", bytes);
-        visitor.Counter("nic.rx_header_split_packets", _placement.HeaderSplits);
+        visitor.Counter("nic.rx_header_split_packets", splits);
         visitor.Counter("nic.rx_merge_runs", _placement.MergeRuns);
         visitor.Counter("nic.rx_merge_match_packets", _placement.MergeMatches);
         visitor.Counter("nic.rx_merge_flushes", _placement.MergeFlushes);
@@ -106,7 +118,11 @@ internal sealed class NicCounters : ICounterSource
         visitor.Counter("nic.tx_queue_stopped", _tx.Stopped);
         visitor.Counter("rx.dma_bytes", _placement.DataBytes);
         visitor.Counter("rx.dma_header_bytes", _placement.HeaderBytes);
-        // A modelled wire's bytes reach the pages by the DMA engine alone. The name is here so that the three are always shown together.
-        visitor.Counter("rx.os_copied_bytes", 0);
+
+        // A modelled wire's bytes reach the pages by the DMA engine, a direct one's by the OS. The names are always shown together.
+        visitor.Counter("rx.os_copied_bytes", osCopied);
+        visitor.Counter("rx.os_copied_header_bytes", osHeaders);
+        visitor.Counter("rx.split_fixup_bytes", fixupBytes);
+        visitor.Counter("rx.split_fixup_packets", fixupFrames);
     }
 }

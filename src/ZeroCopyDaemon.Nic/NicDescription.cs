@@ -8,7 +8,7 @@ namespace ZeroCopyDaemon.Nic;
 /// <param name="CompletionQueueSize">Completions that the queue has room for.</param>
 /// <param name="CompletionsWaiting">Completions that the driver has not taken yet.</param>
 /// <param name="InterruptEnabled">False while the driver polls it.</param>
-/// <param name="InterruptDueUs">When its moderated interrupt is due; <see cref="long.MaxValue"/> = it isn't.</param>
+/// <param name="InterruptDueUs">When its moderated interrupt is due; null = it isn't.</param>
 /// <param name="Interrupts">Interrupts raised so far.</param>
 /// <param name="RunsLow">Its posted buffers are low (with pause frames, that holds the sender back).</param>
 /// <param name="Packets">Frames received.</param>
@@ -21,7 +21,7 @@ public sealed record RxQueueDescription(
     int CompletionQueueSize,
     int CompletionsWaiting,
     bool InterruptEnabled,
-    long InterruptDueUs,
+    long? InterruptDueUs,
     long Interrupts,
     bool RunsLow,
     long Packets,

@@ -58,9 +58,14 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
                 throw new InvalidOperationException("The NIC has a driver already.");
             }
 
-            for (int buffer = 0; buffer < queue.HeaderBuffers.Capacity; buffer++)
+            for (int buffer = 0; buffer < queue.HeaderBuffers.Capacity && queue.HeaderPages is null; buffer++)
             {
                 queue.HeaderBuffers.Push(buffer);
+            }
+
+            for (int place = 0; place < queue.HeaderPages?.Places; place++)
+            {
+                FillHeaderPage(queue, place);
             }
 
             queue.Interrupt.Enable();
@@ -72,7 +77,7 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
     public RxPageUse PageUse => new(_payloadBytes, _payloadPageBytes);
 
     /// <inheritdoc/>
-    public int Mtu => _nic.Options.Mtu;
+    public int Mtu => _nic.Mtu;
 
     /// <inheritdoc/>
     public bool TxChecksumOffload => _nic.Options.TxChecksumOffload;
@@ -169,6 +174,15 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
             }
 
             queue.HeaderBuffers.Skip(queue.HeaderBuffers.Count);
+            for (int place = 0; place < queue.HeaderPages?.Places; place++)
+            {
+                if (queue.HeaderPages.PageAt(place) >= 0)
+                {
+                    _pool.EndPosting(queue.HeaderPages.PageAt(place));
+                }
+            }
+
+            queue.HeaderPages?.Clear();
             queue.Interrupt.Disable();
             Invariant.That(queue.PagesHeld == 0, "a driver takes back every page it posted");
         }
@@ -244,12 +258,20 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         int tail = PagePool.NoFragment;
         int payloadLength = 0;
         bool complete = true;
+        bool keepsBuffer = false;
         while (true)
         {
-            if ((completion.Flags & RxCompletionFlags.HeaderBuffer) == 0)
+            if ((completion.Flags & RxCompletionFlags.HeaderPayload) != 0)
+            {
+                (int page, int offset) = queue.HeaderPages!.Locate(completion.Buffer);
+                complete = TryAppend(ref head, ref tail, page, offset + completion.Offset, completion.Length);
+                payloadLength += completion.Length;
+                keepsBuffer = complete;
+            }
+            else if ((completion.Flags & RxCompletionFlags.HeaderBuffer) == 0)
             {
                 int length = completion.Length - skip;
-                if (length > 0 && completion.Offset == _firstByte)
+                if (length > 0 && (completion.Offset == _firstByte || (completion.Flags & RxCompletionFlags.PageBegun) != 0))
                 {
                     // The first payload in this page, of however many frames it may come to hold.
                     _payloadPageBytes += _pool.Geometry.PageSize;
@@ -294,7 +316,11 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         }
         finally
         {
-            if (headerBuffer >= 0)
+            if (keepsBuffer)
+            {
+                KeepBuffer(queue, headerBuffer);
+            }
+            else if (headerBuffer >= 0)
             {
                 queue.HeaderBuffers.Push(headerBuffer);
             }
@@ -349,7 +375,33 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
             queue.PagesHeld++;
         }
 
+        if (queue.HeaderPages is { Missing: > 0 } headers && _pool.FreePages > 0 && headers.TryTakeVacant(out int place))
+        {
+            FillHeaderPage(queue, place);
+        }
+
         _nic.UpdatePressure(queue);
+    }
+
+    private void FillHeaderPage(RxQueue queue, int place)
+    {
+        bool posted = _pool.TryPost(out int page);
+        Invariant.That(posted, "a header page is asked for when the pool has one");
+        _pool.MarkShared(page);
+        queue.HeaderPages!.Fill(place, page, _pool.PageAddress(page), out int first, out int count);
+        for (int buffer = first; buffer < first + count; buffer++)
+        {
+            queue.HeaderBuffers.Push(buffer);
+        }
+    }
+
+    /// <summary>Payload lies in a header buffer: it goes with its page when all buffers of that page have gone so.</summary>
+    private void KeepBuffer(RxQueue queue, int buffer)
+    {
+        if (queue.HeaderPages!.Keep(buffer, out int page))
+        {
+            _pool.EndPosting(page);
+        }
     }
 
     private void EndPosting(RxQueue queue, int page)

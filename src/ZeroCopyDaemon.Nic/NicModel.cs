@@ -24,7 +24,7 @@ public sealed unsafe class NicModel : ICounterSource
     private readonly ToeplitzHash _toeplitz;
     private readonly IndirectionTable _indirection;
     private readonly PinnedMemory<byte> _window = new(HeaderDissector.MaxHeaderBytes);
-    private readonly int _maxFrameBytes;
+    private readonly DirectQueue[] _direct = [];
     private readonly bool _verifyChecksums;
     private readonly bool _pauseFrames;
     private readonly NicCounters _counters;
@@ -41,7 +41,8 @@ public sealed unsafe class NicModel : ICounterSource
         _toeplitz = new ToeplitzHash(options.RssKey.Span);
         _indirection = new IndirectionTable(options.RxQueues);
         _tx = new TxEngine(options);
-        _maxFrameBytes = options.MaxFrameBytes;
+        Mtu = options.Mtu;
+        MaxRxFrameBytes = options.MaxFrameBytes;
         _verifyChecksums = options.RxChecksumOffload;
         _pauseFrames = options.PauseFrames;
         _queues = new RxQueue[options.RxQueues];
@@ -49,10 +50,15 @@ public sealed unsafe class NicModel : ICounterSource
         int openPages = options.OpenPagesPerQueue(geometry);
         for (int queue = 0; queue < _queues.Length; queue++)
         {
-            _queues[queue] = new RxQueue(queue, options, maxPagesPerFrame, openPages);
+            _queues[queue] = new RxQueue(queue, options, geometry, maxPagesPerFrame, openPages);
         }
 
-        _counters = new NicCounters(_queues, _tx, _placement);
+        if (options.DirectReceive)
+        {
+            _direct = Array.ConvertAll(_queues, queue => new DirectQueue(this, queue, options.Placement, geometry));
+        }
+
+        _counters = new NicCounters(_queues, _tx, _placement, _direct);
     }
 
     public NicOptions Options { get; }
@@ -63,8 +69,17 @@ public sealed unsafe class NicModel : ICounterSource
     /// <summary>Link state; while down, frames in either direction are dropped and counted (carrier errors).</summary>
     public bool LinkUp { get; set; } = true;
 
+    /// <summary>Largest IP packet in bytes; see <see cref="SetMtu"/>.</summary>
+    public int Mtu { get; private set; }
+
+    /// <summary>With <see cref="NicOptions.DirectReceive"/>: the RX queues as the wire fills them.</summary>
+    public ReadOnlySpan<DirectQueue> DirectQueues => _direct;
+
     /// <summary>The queue that each of the 128 entries of the RSS indirection table names.</summary>
     public ReadOnlySpan<byte> Indirection => _indirection.Entries;
+
+    /// <summary>Longest frame taken from the wire, Ethernet header included.</summary>
+    internal int MaxRxFrameBytes { get; private set; }
 
     internal PoolGeometry Geometry { get; }
 
@@ -115,21 +130,8 @@ public sealed unsafe class NicModel : ICounterSource
     {
         Invariant.That(frame.Mss == 0 && !frame.ChecksumPartial, "a frame on the wire is cut to size and its checksums are complete");
         int length = frame.Length;
-        if (!LinkUp)
+        if (!Admit(length))
         {
-            _counters.RxCarrierErrors++;
-            return false;
-        }
-
-        if (length < EthernetHeader.Length)
-        {
-            _counters.RxUndersize++;
-            return false;
-        }
-
-        if (length > _maxFrameBytes)
-        {
-            _counters.RxOversize++;
             return false;
         }
 
@@ -158,6 +160,18 @@ public sealed unsafe class NicModel : ICounterSource
         return true;
     }
 
+    /// <summary>
+    /// The link's MTU changed, from 576 to what the rings can take. Frames on the TX ring that are too long for it now are dropped and counted; the stack has to be told by whoever calls this.
+    /// Throws <see cref="ArgumentException"/> with what to change.
+    /// </summary>
+    public void SetMtu(int mtu)
+    {
+        (Options with { Mtu = mtu }).Validate(Geometry);
+        Mtu = mtu;
+        MaxRxFrameBytes = Options.MaxFrameBytesAt(mtu);
+        _tx.MaxFrameBytes = mtu + EthernetHeader.Length;
+    }
+
     /// <summary>Works off the TX ring onto the wire (segmenting, completing checksums) until done or the wire holds back. Returns wire frames carried.</summary>
     public int ProcessTx(long nowUs) => _tx.Waiting == 0 ? 0 : _tx.Process(Wire, LinkUp, nowUs);
 
@@ -176,7 +190,7 @@ public sealed unsafe class NicModel : ICounterSource
                 queue.Completions.Capacity,
                 queue.Completions.Count,
                 queue.Interrupt.Enabled,
-                queue.Interrupt.DueUs,
+                queue.Interrupt.DueUs == long.MaxValue ? null : queue.Interrupt.DueUs,
                 queue.Interrupt.Raised,
                 queue.RunsLow,
                 queue.Packets,
@@ -210,6 +224,37 @@ public sealed unsafe class NicModel : ICounterSource
         _counters.TxPauses += queue.UpdatePressure() && _pauseFrames && !paused ? 1 : 0;
     }
 
+    /// <summary>May a frame of that length be placed? Else it is dropped, and counted by reason.</summary>
+    internal bool Admit(int length)
+    {
+        if (!LinkUp)
+        {
+            _counters.RxCarrierErrors++;
+            return false;
+        }
+
+        if (length < EthernetHeader.Length)
+        {
+            _counters.RxUndersize++;
+            return false;
+        }
+
+        if (length > MaxRxFrameBytes)
+        {
+            _counters.RxOversize++;
+            return false;
+        }
+
+        return true;
+    }
+
+    /// <summary>A wire placed a frame by itself.</summary>
+    internal void OnDirect(RxQueue queue, RxChecksum checksum)
+    {
+        _counters.Count(checksum);
+        UpdatePressure(queue);
+    }
+
     /// <summary>True if <see cref="RunTimers"/> has something to do on a queue.</summary>
     internal bool IsFlushDue(RxQueue queue, long nowUs) => _placement.NextFlushUs(queue) <= nowUs;
 
@@ -217,7 +262,8 @@ public sealed unsafe class NicModel : ICounterSource
     internal void RunTimers(RxQueue queue, long nowUs) => _placement.Flush(queue, nowUs);
 
     /// <summary>Takes a data page that the DMA engine may still write into away from it; false when it has none (left).</summary>
-    internal bool TryTakeOpenPage(RxQueue queue, out int page) => _placement.TryTakeOpenPage(queue, out page);
+    internal bool TryTakeOpenPage(RxQueue queue, out int page) =>
+        _direct.Length > 0 ? _direct[queue.Number].TryTakeOpenPage(out page) : _placement.TryTakeOpenPage(queue, out page);
 
     private ReadOnlySpan<byte> Window(in TxFrame frame, int length)
     {

@@ -65,6 +65,15 @@ public sealed record NicOptions
     public bool PauseFrames { get; init; }
 
     /// <summary>
+    /// The wire writes frames into the posted buffers by itself (a TAP's readv) by <see cref="Rx.DirectQueue"/>, instead of having the modelled DMA engine write them. Header buffers then are
+    /// pieces of pool pages, so that payload which ends up in one can stay there.
+    /// </summary>
+    public bool DirectReceive { get; init; }
+
+    /// <summary>Super-frames of up to 64 KB may come in (ethtool -K lro); only with <see cref="DirectReceive"/>.</summary>
+    public bool Lro { get; init; }
+
+    /// <summary>
     /// Under <see cref="Placement.Merge"/>, the most flows per RX queue that are merged at once; each holds a page open. With more, the one that was idle for longest makes way. A small ring has fewer: a quarter of
     /// <see cref="RxRingSize"/> at most.
     /// </summary>
@@ -79,8 +88,8 @@ public sealed record NicOptions
 
     private const int VlanTagBytes = 4;
 
-    /// <summary>Longest frame taken from the wire: the MTU, an Ethernet header and a VLAN tag.</summary>
-    internal int MaxFrameBytes => Mtu + EthernetHeader.Length + VlanTagBytes;
+    /// <summary>Longest frame taken from the wire: the MTU (or the longest IP packet), an Ethernet header and a VLAN tag.</summary>
+    internal int MaxFrameBytes => MaxFrameBytesAt(Mtu);
 
     /// <summary>
     /// What can wait for the driver at once: a ring's worth of header buffers and a ring's worth of finished pages, each of them in one completion. Where frames share pages, besides, each frame may end in a page
@@ -127,6 +136,8 @@ public sealed record NicOptions
 
     /// <summary>Fragments that a pool of that geometry should have for frames laid down like this; see <see cref="PagePool"/>'s constructor.</summary>
     public int FragmentCapacity(PoolGeometry geometry) => SharesPages ? checked(geometry.PageCount * geometry.FragmentsPerPage) : 0;
+
+    internal int MaxFrameBytesAt(int mtu) => (DirectReceive && Lro ? Ipv4Header.MaxTotalLength : mtu) + EthernetHeader.Length + VlanTagBytes;
 
     /// <summary>Fresh data pages that the longest frame takes, if it were all payload.</summary>
     internal int MaxPagesPerFrame(PoolGeometry geometry)

@@ -3,7 +3,7 @@ using System.Globalization;
 using System.Text;
 using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Tcp;
-using ZeroCopyDaemon.Wires.Sim;
+using ZeroCopyDaemon.Wires.Impaired;
 
 namespace ZeroCopyDaemon.Simulation;
 
@@ -17,7 +17,7 @@ internal sealed class SimTrace(TextWriter writer, long startUs)
     public void Event(long nowUs, string who, string what) => writer.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Time(nowUs)}  {who,-6} {what}"));
 
     /// <summary>A frame was sent.</summary>
-    public void Frame(int fromPort, in SimFrame frame, SimFrameFate fate, long nowUs)
+    public void Frame(int fromPort, in SimFrame frame, FrameFate fate, long nowUs)
     {
         _line.Clear();
         _line.Append(Time(nowUs)).Append(fromPort == 0 ? "  A > B  " : "  B > A  ");
@@ -38,7 +38,7 @@ internal sealed class SimTrace(TextWriter writer, long startUs)
             _line.Append(CultureInfo.InvariantCulture, $"ethertype 0x{frame.EtherType:x4}, length {frame.Bytes.Length}");
         }
 
-        if (fate != SimFrameFate.Carried)
+        if (fate != FrameFate.Carried)
         {
 #pragma warning disable CA1308 // It is read by people, not compared.
             _line.Append("   <-- ").Append(fate.ToString().ToLowerInvariant());

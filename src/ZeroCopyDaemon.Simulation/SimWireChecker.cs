@@ -1,4 +1,5 @@
 using ZeroCopyDaemon.Net.Tcp;
+using ZeroCopyDaemon.Wires.Impaired;
 using ZeroCopyDaemon.Wires.Sim;
 
 namespace ZeroCopyDaemon.Simulation;
@@ -38,7 +39,7 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
         }
     }
 
-    public void OnFrame(int fromPort, ReadOnlySpan<byte> frame, SimFrameFate fate, long nowUs)
+    public void OnFrame(int fromPort, ReadOnlySpan<byte> frame, FrameFate fate, long nowUs)
     {
         var view = new SimFrame(frame);
         Trace?.Frame(fromPort, view, fate, nowUs);

@@ -56,4 +56,7 @@ public interface IWire : IWirePort, ICounterSource, IDisposable
 
     /// <summary>What the driver hands received frames to. A wire that impairs what comes in puts itself before <paramref name="stack"/>; chains it holds back are its to release.</summary>
     IFrameReceiver Filter(IFrameReceiver stack, PagePool pool) => stack;
+
+    /// <summary>Most pages of the pool that the wire ever holds back, between driver and stack; the kernel keeps as many out of its connections' reach. Known from <see cref="Filter"/> on.</summary>
+    int MaxPagesHeld => 0;
 }

@@ -137,6 +137,15 @@ public sealed class ArpTests
         using var host = new IpHost();
         Assert.Equal(DropReason.ARP_IGNORED, host.DropOf(() => host.Receive(Arp(ArpOperation.Reply, PeerMac, Local, Peer))));
         Assert.Equal(1, host.Counter("arp.conflicts"));
+        Assert.Equal(PeerMac, host.Ip.Arp.LastConflict);
+
+        // It is defended by an announcement, but not at every claim (RFC 5227 section 2.4).
+        Assert.True(EthernetView.TryParse(Assert.Single(host.Device.TakeAll()), out EthernetView defence));
+        Assert.True(ArpView.TryParse(defence.Payload, out ArpView arp));
+        Assert.Equal((EthernetAddress.Broadcast, Local, Local), (defence.Destination, arp.SenderProtocol, arp.TargetProtocol));
+        host.Receive(Arp(ArpOperation.Reply, PeerMac, Local, Peer));
+        Assert.Equal(2, host.Counter("arp.conflicts"));
+        Assert.Empty(host.Device.TakeAll());
         host.Receive(Arp(ArpOperation.Request, PeerMac, default, Local));
         Assert.Single(host.Device.TakeAll());
         Assert.Equal(0, host.Ip.Arp.Table.Count);

@@ -77,6 +77,11 @@ internal static class StatusCommand
         TimeSpan up = TimeSpan.FromSeconds(Math.Round(status.UptimeS));
         console.WriteLine($"zcd '{status.Name}' {status.Version}: {status.State}, kernel host pid {status.Pid}, up {up:c}");
         console.WriteLine($"wire {status.Wire}, placement {status.Placement}, checksum offload {(status.ChecksumOffload ? "on" : "off")}, MTU {status.Mtu}, pool {ByteSize.Format((long)status.PoolBytes)} in pages of {status.PageBytes} bytes");
+        if (status.WireDetail.Length > 0)
+        {
+            console.WriteLine(status.WireDetail);
+        }
+
         foreach (ListenAddress listener in status.Listeners)
         {
             console.WriteLine($"clients connect to {listener.Address} ({listener.Workers} workers, app {status.App}, strategy {status.Strategy})");

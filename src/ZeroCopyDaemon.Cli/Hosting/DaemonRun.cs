@@ -5,6 +5,7 @@ using ZeroCopyDaemon.Cli.Settings;
 using ZeroCopyDaemon.Cli.Output;
 using ZeroCopyDaemon.Protocol;
 using ZeroCopyDaemon.Protocol.Control;
+using ZeroCopyDaemon.Wires;
 
 namespace ZeroCopyDaemon.Cli.Hosting;
 
@@ -68,7 +69,13 @@ internal sealed class DaemonRun
             // The workers notice that the loop is gone when its control service is.
             await kernel.DisposeAsync();
             await supervisor.EndAsync(WorkerPatience);
-            string why = kernel.LoopEnded.Exception?.GetBaseException().Message ?? "it ended by itself";
+            Exception? reason = kernel.LoopEnded.Exception?.GetBaseException();
+            if (reason is WireException)
+            {
+                throw new CliException(reason.Message);
+            }
+
+            string why = reason?.Message ?? "it ended by itself";
             throw new CliException($"the kernel host's loop has failed: {why.ReplaceLineEndings(" ")}");
         }
 
@@ -103,7 +110,7 @@ internal sealed class DaemonRun
     /// <summary>The most common mistake, told before anything is started.</summary>
     internal static void CheckPort(DaemonSettings settings)
     {
-        if (settings.Workers == 0)
+        if (settings.Workers == 0 || settings.Wire != "gateway")
         {
             return;
         }
@@ -195,7 +202,8 @@ internal sealed class DaemonRun
 
         string address = status.Listeners.FirstOrDefault(l => l.Port == (uint)settings.Port)?.Address ?? $"{settings.Bind}:{settings.Port}";
         string reachable = address.Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal).Replace("[::]", "[::1]", StringComparison.Ordinal);
-        string attempt = settings.App == WorkerApp.Http ? $"curl http://{reachable}/" : $"{command} client --connect {reachable}{(settings.App == WorkerApp.Sink ? " --mode sink" : " --verify")}";
+        string inside = settings.NetworkNamespace.Length == 0 ? string.Empty : $"ip netns exec {settings.NetworkNamespace} ";
+        string attempt = inside + (settings.App == WorkerApp.Http ? $"curl http://{reachable}/" : $"{command} client --connect {reachable}{(settings.App == WorkerApp.Sink ? " --mode sink" : " --verify")}");
         string workers = settings.Workers == 1 ? "1 worker" : $"{settings.Workers} workers";
         return
         [

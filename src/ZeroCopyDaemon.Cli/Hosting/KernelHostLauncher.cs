@@ -22,7 +22,13 @@ internal sealed class KernelHostLauncher : IKernelHostLauncher
             RxQueues = settings.RxQueues,
             RxRingSize = settings.RxRingSize,
             Wire = settings.Wire,
+            TapDevice = settings.TapDevice,
+            Address = settings.Address,
+            HostAddress = settings.HostAddress,
+            NetworkNamespace = settings.NetworkNamespace,
+            Tso = settings.Tso,
             Bind = settings.Bind,
+            Impair = settings.Impair,
             ExpectedWorkers = settings.Workers,
             TxBytes = settings.TxBytes,
             Backlog = settings.Backlog,
@@ -31,7 +37,7 @@ internal sealed class KernelHostLauncher : IKernelHostLauncher
         };
         try
         {
-            return new Running(await KernelHost.StartAsync(options, progress, cancel));
+            return new Running(await KernelHost.StartAsync(options, progress, line => Console.Error.WriteLine($"zcd: {line}"), cancel));
         }
         catch (KernelHostException failure)
         {

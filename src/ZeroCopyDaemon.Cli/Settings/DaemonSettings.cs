@@ -32,6 +32,23 @@ internal sealed record DaemonSettings
 
     public string Wire { get; init; } = "gateway";
 
+    /// <summary>Name of the TAP device; empty = a new one.</summary>
+    public string TapDevice { get; init; } = string.Empty;
+
+    /// <summary>The kernel's address on a TAP, with its prefix length; empty = one of a free network.</summary>
+    public string Address { get; init; } = string.Empty;
+
+    /// <summary>Linux's address on a TAP; empty = the first one free.</summary>
+    public string HostAddress { get; init; } = string.Empty;
+
+    /// <summary>Network namespace of the TAP; empty = this one.</summary>
+    public string NetworkNamespace { get; init; } = string.Empty;
+
+    public bool Tso { get; init; } = true;
+
+    /// <summary>What is done to frames on the wire; empty = nothing.</summary>
+    public string Impair { get; init; } = string.Empty;
+
     public WorkerApp App { get; init; }
 
     public ReceiveStrategy Strategy { get; init; }

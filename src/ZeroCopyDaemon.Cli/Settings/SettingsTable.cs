@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 using ZeroCopyDaemon.Cli.Output;
 using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Wires.Impaired;
 using ZeroCopyDaemon.Worker;
 
 namespace ZeroCopyDaemon.Cli.Settings;
@@ -36,13 +37,19 @@ internal static class SettingsTable
         new("workers", "Workers:Count", "N", "Worker processes, 0 to 256 [4]", (s, v) => s with { Workers = ParseInt("number of workers", v, 0, 256) }),
         Listen,
         new("bind", "Wire:Bind", "ADDRESS", "Address to listen on; 0.0.0.0 opens it to the network [127.0.0.1]", (s, v) => s with { Bind = ParseAddress(v) }),
-        new("wire", "Wire:Kind", "WIRE", "Where frames come from: gateway [gateway]", (s, v) => s with { Wire = ParseAmong("wire", v, ["gateway"]) }),
+        new("wire", "Wire:Kind", "WIRE", "Where frames come from: gateway (unprivileged) or tap (a network device; root) [gateway]", (s, v) => s with { Wire = ParseAmong("wire", v, ["gateway", "tap"]) }),
+        new("tap", "Wire:Tap", "DEVICE", "With --wire tap: the device's name [the first free zcdN]", (s, v) => s with { TapDevice = ParseToken("device", v) }),
+        new("address", "Wire:Address", "ADDRESS/LEN", "With --wire tap: the kernel's own address [the second of a free 10.44.N.0/24]", (s, v) => s with { Address = ParseNetwork(v) }),
+        new("host-address", "Wire:HostAddress", "ADDRESS", "With --wire tap: this host's address on the device [the first one free]", (s, v) => s with { HostAddress = ParseAddress(v) }),
+        new("netns", "Wire:Netns", "NAME", "With --wire tap: network namespace that the device is made in [this one]", (s, v) => s with { NetworkNamespace = ParseToken("network namespace", v) }),
+        new("impair", "Wire:Impair", "SPEC", "What happens to frames, both ways, as in loss=1%,delay=20ms; also jitter, reorder, reorder-delay, duplicate, corrupt, rate=100mbit, queue=1000, seed [nothing]", (s, v) => s with { Impair = ParseImpairment(v) }),
         App,
         Strategy,
         PoolSize,
         new("page-size", "Pool:PageSize", "SIZE", "Bytes of a page, a power of two [4KiB]", (s, v) => s with { PageBytes = ParsePageSize(v) }),
         new("placement", "Nic:Placement", "PLACEMENT", "How the NIC lays frames down: none (whole), split (headers apart from payload), packed (payloads share pages) or merge (a flow's payloads end to end) [split]", (s, v) => s with { Placement = ParseWord<Placement>("placement", v) }),
         new("checksum-offload", "Nic:ChecksumOffload", "on|off", "Checksums by the NIC, or in software [on]", (s, v) => s with { ChecksumOffload = ParseSwitch(v) }),
+        new("tso", "Nic:Tso", "on|off", "Super-frames of up to 64 KB between stack and NIC, on a tap both ways [on]", (s, v) => s with { Tso = ParseSwitch(v) }),
         new("mtu", "Nic:Mtu", "BYTES", "Largest IP packet on the wire, 576 to 65535 [1500]", (s, v) => s with { Mtu = ParseInt("MTU", v, 576, 65535) }),
         new("rx-queues", "Nic:RxQueues", "N", "RX queues, 1 to 16 [1]", (s, v) => s with { RxQueues = ParseInt("number of RX queues", v, 1, 16) }),
         RxRing,
@@ -106,6 +113,27 @@ internal static class SettingsTable
 
     private static string ParseAddress(string value) =>
         IPAddress.TryParse(value, out IPAddress? address) ? address.ToString() : throw new FormatException("name an IP address of this host, such as 127.0.0.1 or 0.0.0.0");
+
+    private static string ParseImpairment(string value)
+    {
+        string specification = value.Trim();
+        if (specification.Length > 0)
+        {
+            _ = ImpairmentOptions.Parse(specification);
+        }
+
+        return specification;
+    }
+
+    private static string ParseToken(string what, string value) =>
+        value.Trim() is { Length: > 0 } word && word.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '.')
+            ? word
+            : throw new FormatException($"the name of a {what} has letters, digits, '-', '_' or '.'");
+
+    private static string ParseNetwork(string value) =>
+        value.Split('/') is [string address, string length] && IPAddress.TryParse(address, out _) && int.TryParse(length, NumberStyles.None, CultureInfo.InvariantCulture, out int bits) && bits is >= 1 and <= 30
+            ? value
+            : throw new FormatException("give an IPv4 address with the length of its network's prefix, such as 10.44.0.2/24");
 
     private static bool ParseSwitch(string value) => value.Trim().ToUpperInvariant() switch
     {

@@ -122,12 +122,13 @@ internal sealed class ControlService(KernelHost host) : Protocol.Control.Control
             Wire = core.Wire.Name,
             Placement = host.Options.Placement.ToString().ToLowerInvariant(),
             ChecksumOffload = host.Options.ChecksumOffload,
-            Mtu = (uint)host.Options.Mtu,
+            Mtu = (uint)core.Nic.Mtu,
             PoolBytes = (ulong)host.Options.PoolBytes,
             PageBytes = (uint)host.Options.PageBytes,
             Version = KernelHost.Version,
             App = host.Options.App,
             Strategy = host.Options.Strategy,
+            WireDetail = host.WireDetail,
         };
         reply.Notes.AddRange(host.Notes);
         reply.Listeners.AddRange(core.Sockets.Listeners.Select(listener => new ListenAddress

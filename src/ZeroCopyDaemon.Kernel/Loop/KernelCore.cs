@@ -3,6 +3,8 @@ using ZeroCopyDaemon.Kernel.Workers;
 using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net;
+using ZeroCopyDaemon.Net.Addresses;
+using ZeroCopyDaemon.Net.Devices;
 using ZeroCopyDaemon.Net.Tcp;
 using ZeroCopyDaemon.Nic;
 using ZeroCopyDaemon.Protocol;
@@ -24,6 +26,7 @@ internal sealed class KernelCore : ICounterSource
     private readonly long[] _departedCounters = new long[WorkerCounters.Names.Count];
     private readonly long _listenerLingerUs;
     private readonly int _expectedWorkers;
+    private readonly IFrameReceiver _receiver;
     private long _workerBells;
     private long _completions;
     private long _submissions;
@@ -31,6 +34,9 @@ internal sealed class KernelCore : ICounterSource
     private long _turns;
     private int _lastWorkerId;
     private long _listenersCloseAtUs = long.MaxValue;
+    private long _conflictsTold;
+    private int _mtu;
+    private bool _linkUp;
 
     public KernelCore(KernelHostOptions options, PagePool pool, NicModel nic, NicDriver driver, NetStack stack, IWire wire)
     {
@@ -39,13 +45,16 @@ internal sealed class KernelCore : ICounterSource
         Driver = driver;
         Stack = stack;
         Wire = wire;
+        _receiver = wire.Filter(stack, pool);
         _listenerLingerUs = (long)(options.ListenerLingerSeconds * 1e6);
         _expectedWorkers = Math.Max(1, options.ExpectedWorkers);
         Sockets = new SocketLayer(stack, pool, stack.Options.Tcp.MaxSendItems, worker => worker.DisposeTx());
 
         // The rings are a reserve that connections cannot take: the NIC can always be given another page for the one it filled.
         long ringBytes = (long)options.RxRingSize * options.RxQueues * options.PageBytes;
-        stack.RootBudget.LimitBytes = options.PoolBytes - ringBytes - Math.Max(ringBytes / 4, options.PageBytes * 4);
+        // So is what the wire holds back: it is charged to nobody.
+        long wireBytes = (long)wire.MaxPagesHeld * options.PageBytes;
+        stack.RootBudget.LimitBytes = options.PoolBytes - wireBytes - ringBytes - Math.Max(ringBytes / 4, options.PageBytes * 4);
     }
 
     public PagePool Pool { get; }
@@ -112,7 +121,8 @@ internal sealed class KernelCore : ICounterSource
     {
         _turns++;
         int work = Wire.Poll(nowUs);
-        work += Driver.Poll(nowUs, PollBudget, Stack);
+        WatchLink();
+        work += Driver.Poll(nowUs, PollBudget, _receiver);
         work += Sockets.TakeEvents(nowUs);
         work += DrainSubmissions(nowUs);
         work += Stack.Poll(nowUs);
@@ -125,6 +135,18 @@ internal sealed class KernelCore : ICounterSource
         }
 
         return work;
+    }
+
+    /// <summary>Detaches every worker since the daemon stops. Returns how many there were.</summary>
+    public int DetachAll(long nowUs)
+    {
+        AttachedWorker[] all = [.. _workers];
+        foreach (AttachedWorker worker in all)
+        {
+            Detach(worker, DetachReason.Shutdown, nowUs);
+        }
+
+        return all.Length;
     }
 
     public void AddWorker(AttachedWorker worker, long nowUs)
@@ -261,6 +283,9 @@ internal sealed class KernelCore : ICounterSource
     /// <summary>Told when a listener closes, so that the wire stops taking clients for it.</summary>
     public Action<int>? ListenerClosed { get; set; }
 
+    /// <summary>Told of what a user should know, on the loop thread; one line.</summary>
+    public Action<string>? Notice { get; set; }
+
     /// <summary>Tells every worker that the kernel is about to sleep, or awake.</summary>
     public void SetSleeping(bool sleeping)
     {
@@ -294,6 +319,33 @@ internal sealed class KernelCore : ICounterSource
         visitor.Counter("kernel.submissions", _submissions);
         visitor.Counter("kernel.protocol_violations", _protocolViolations);
         visitor.Counter("kernel.workers", _workers.Count);
+    }
+
+    /// <summary>What a wire finds out about its link concerns the stack too.</summary>
+    private void WatchLink()
+    {
+        if (_linkUp != Nic.LinkUp)
+        {
+            _linkUp = Nic.LinkUp;
+            if (_linkUp)
+            {
+                Stack.Announce();
+            }
+        }
+
+        if (_mtu != Nic.Mtu)
+        {
+            _mtu = Nic.Mtu;
+            Stack.OnMtuChanged();
+        }
+
+        (long conflicts, EthernetAddress hardware) = Stack.AddressConflicts;
+        if (conflicts != 0 && _conflictsTold == 0)
+        {
+            Notice?.Invoke($"another host on the wire ({hardware}) says that it has the address {Stack.Options.Address}: clients may reach that one instead; choose another --address, or take the address from it");
+        }
+
+        _conflictsTold = conflicts;
     }
 
     /// <summary>Each worker's share of the pool, so that one that never releases can't starve the others.</summary>

@@ -17,6 +17,7 @@ internal sealed class PollLoop : ICounterSource, IAsyncDisposable
     public const int FirstWireToken = 1 << 16;
 
     private const long BlockedWorkerRetryUs = 1_000;
+    private const int MostTurnsUnasked = 8;
     private readonly KernelCore _core;
     private readonly PollSet _poll;
     private readonly Thread _thread;
@@ -119,11 +120,20 @@ internal sealed class PollLoop : ICounterSource, IAsyncDisposable
     {
         var events = new PollEvent[256];
         long idleSince = 0;
+        int unasked = 0;
         while (!_stop)
         {
             long now = NowUs;
-            int ready = _poll.Wait(events, 0);
-            Dispatch(events.AsSpan(0, ready), now);
+
+            // A wire that has said that more is waiting needs no asking; the others' turn comes soon enough.
+            int ready = 0;
+            if (!_core.Wire.NeedsPoll || ++unasked >= MostTurnsUnasked)
+            {
+                unasked = 0;
+                ready = _poll.Wait(events, 0);
+                Dispatch(events.AsSpan(0, ready), now);
+            }
+
             RunCommands();
             int work = _core.RunOnce(now) + ready;
             long after = NowUs;

@@ -37,6 +37,9 @@ internal sealed class AddressPlan
         ? address.SharesPrefix(_options.HostPrefix, _options.HostPrefixLength) && !IsBroadcast(address)
         : address == _options.Address;
 
+    /// <summary>Our address, if there is just one.</summary>
+    public IpAddress? SingleAddress => _options.OwnsWholePrefix ? null : _options.Address;
+
     /// <summary>255.255.255.255, or all hosts of our link.</summary>
     public bool IsBroadcast(IpAddress address) => address.IsLimitedBroadcast || (_hasLinkBroadcast && address.IsV4 && address.V4 == _linkBroadcast);
 

@@ -27,7 +27,11 @@ internal sealed class ArpLayer(AddressPlan addresses, int capacity, IFrameDevice
     private const long FailedHoldUs = 1_000_000;
     private const int MaxRequests = 3;
 
+    // RFC 5227 section 1.1, DEFEND_INTERVAL.
+    private const long DefendUs = 10_000_000;
+
     private long _failures;
+    private long _defendAgainUs;
 
     /// <summary>Is told when a neighbour that was awaited is known, or isn't to be found.</summary>
     public ITcpInput? Listener { get; set; }
@@ -35,6 +39,9 @@ internal sealed class ArpLayer(AddressPlan addresses, int capacity, IFrameDevice
     public NeighborTable Table { get; } = new(capacity);
 
     public long NextDeadlineUs => Table.NextTimerUs;
+
+    /// <summary>Who last claimed an address of ours.</summary>
+    public EthernetAddress LastConflict { get; private set; }
 
     /// <summary>Neighbours that didn't answer.</summary>
     public long Failures => _failures;
@@ -96,7 +103,9 @@ internal sealed class ArpLayer(AddressPlan addresses, int capacity, IFrameDevice
         if (addresses.IsLocal(sender))
         {
             counters.ArpConflicts++;
+            LastConflict = hardware;
             drops.Count(DropReason.ARP_IGNORED);
+            Defend(nowUs);
             return;
         }
 
@@ -135,6 +144,25 @@ internal sealed class ArpLayer(AddressPlan addresses, int capacity, IFrameDevice
         if (!isProbe)
         {
             Learn(entry, sender, hardware, nowUs);
+        }
+    }
+
+    /// <summary>Says who has our address to everybody on the link (RFC 5227 section 2.3). A stack that has many addresses says nothing.</summary>
+    public void Announce()
+    {
+        if (addresses.SingleAddress is { } address)
+        {
+            _ = Transmit(ArpOperation.Request, EthernetAddress.Broadcast, address, default, address);
+        }
+    }
+
+    /// <summary>We keep our address, and say so, but not more often than the RFC allows: two who both did would never end (RFC 5227 section 2.4 (b)).</summary>
+    private void Defend(long nowUs)
+    {
+        if (nowUs >= _defendAgainUs)
+        {
+            _defendAgainUs = nowUs + DefendUs;
+            Announce();
         }
     }
 

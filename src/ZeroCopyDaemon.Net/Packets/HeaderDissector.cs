@@ -9,6 +9,11 @@ public readonly struct FrameDissection
     /// <summary>Bytes of protocol headers from the frame's start: where header/data split cuts. Never more than the bytes given.</summary>
     public int HeaderLength { get; init; }
 
+    /// <summary>
+    /// What <see cref="HeaderLength"/> would be with more bytes given, as far as these tell: 0 if they don't. A device that wrote the frame before it looked at it finds out by this how far off it was.
+    /// </summary>
+    public int FullHeaderLength { get; init; }
+
     /// <summary>As in the Ethernet header; <see cref="EtherType.None"/> if the frame is too short to have one.</summary>
     public EtherType EtherType { get; init; }
 
@@ -80,7 +85,12 @@ public static class HeaderDissector
 
         if (etherType != EtherType.Ipv4 || !Ipv4View.TryParse(ethernet.Payload, out Ipv4View ip))
         {
-            return new FrameDissection { HeaderLength = EthernetHeader.Length, EtherType = etherType };
+            return new FrameDissection
+            {
+                HeaderLength = EthernetHeader.Length,
+                FullHeaderLength = etherType == EtherType.Ipv4 ? 0 : EthernetHeader.Length,
+                EtherType = etherType,
+            };
         }
 
         int l4Offset = EthernetHeader.Length + ip.HeaderLength;
@@ -95,6 +105,7 @@ public static class HeaderDissector
         }
 
         int l4HeaderLength = 0;
+        bool isKnown = true;
         bool hasPorts = false;
         if (!isFragment)
         {
@@ -104,6 +115,7 @@ public static class HeaderDissector
                     l4HeaderLength = l4.Length > TcpHeader.DataOffsetOffset
                         ? Math.Max((l4[TcpHeader.DataOffsetOffset] >> 4) * 4, TcpHeader.MinLength)
                         : TcpHeader.MinLength;
+                    isKnown = l4.Length > TcpHeader.DataOffsetOffset;
                     hasPorts = l4.Length >= 4;
                     break;
                 case IpProtocol.Udp:
@@ -119,6 +131,7 @@ public static class HeaderDissector
         return new FrameDissection
         {
             HeaderLength = l4Offset + Math.Min(l4HeaderLength, l4.Length),
+            FullHeaderLength = isKnown ? l4Offset + Math.Min(l4HeaderLength, ip.TotalLength - ip.HeaderLength) : 0,
             EtherType = etherType,
             Protocol = protocol,
             L3Offset = EthernetHeader.Length,

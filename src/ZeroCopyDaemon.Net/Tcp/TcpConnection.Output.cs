@@ -163,6 +163,9 @@ public sealed partial class TcpConnection
 
     private uint Timestamp(long nowUs) => (uint)(nowUs / 1000) + _timestampOffset;
 
+    /// <summary>The device's MTU has changed.</summary>
+    internal void OnMtuChanged() => UpdateMss();
+
     private void UpdateMss() =>
         _mss = Math.Max(MinMss, Math.Min(Math.Min(_peerMss, _pathPayload), _layer.Device.Mtu - HeaderBytes)) - (_timestamps ? TimestampOptionBytes : 0);
 

@@ -28,6 +28,12 @@ internal enum RxCompletionFlags : byte
 
     /// <summary>No part of any frame: all it says is that the page is finished.</summary>
     NoFrame = 8,
+
+    /// <summary><see cref="RxCompletion.Buffer"/> is a header buffer within a pool page, and what is named of it is payload: the buffer isn't used again.</summary>
+    HeaderPayload = 16,
+
+    /// <summary>The first payload in a page that had none, though it doesn't begin where payload begins in a page.</summary>
+    PageBegun = 32,
 }
 
 /// <summary>One entry of the completion queue: one buffer that (a part of) a frame was written into. A frame's entries are published together.</summary>

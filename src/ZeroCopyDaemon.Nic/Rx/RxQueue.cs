@@ -1,4 +1,5 @@
 using ZeroCopyDaemon.Memory;
+using ZeroCopyDaemon.Memory.Pages;
 
 namespace ZeroCopyDaemon.Nic.Rx;
 
@@ -11,22 +12,31 @@ internal sealed unsafe class RxQueue
     /// <summary>Bytes of a header buffer: four cache lines.</summary>
     public const int HeaderBufferBytes = 256;
 
-    private readonly PinnedMemory<byte> _headerMemory;
+    private readonly PinnedMemory<byte>? _headerMemory;
     private readonly int _lowMark;
     private readonly int _highMark;
 
     /// <param name="number">The queue's number.</param>
     /// <param name="options">Validated settings.</param>
+    /// <param name="geometry">The pool's.</param>
     /// <param name="maxPagesPerFrame">Pages that the longest frame takes.</param>
     /// <param name="openPages">Pages that the DMA engine may keep open for what is to come.</param>
-    public RxQueue(int number, NicOptions options, int maxPagesPerFrame, int openPages)
+    public RxQueue(int number, NicOptions options, PoolGeometry geometry, int maxPagesPerFrame, int openPages)
     {
         Number = number;
         Pages = new DescriptorRing<RxDescriptor>(options.RxRingSize);
         HeaderBuffers = new DescriptorRing<int>(options.RxRingSize);
         Completions = new DescriptorRing<RxCompletion>(options.EffectiveCompletionQueueSize);
         Interrupt = new InterruptModeration(options.RxUsecs, options.RxFrames);
-        _headerMemory = new PinnedMemory<byte>(options.RxRingSize * HeaderBufferBytes);
+        if (options.DirectReceive && options.Placement != Placement.None)
+        {
+            HeaderPages = new HeaderPages(options.RxRingSize, geometry);
+        }
+        else
+        {
+            _headerMemory = new PinnedMemory<byte>(options.RxRingSize * HeaderBufferBytes);
+        }
+
         // A paused sender may have one frame under way, so a ring that is not low yet must have room for the longest.
         _lowMark = Math.Max(options.RxRingSize / 4, maxPagesPerFrame);
         // A page that stays open is never posted again by itself: the ring is as full as it gets without it.
@@ -40,6 +50,9 @@ internal sealed unsafe class RxQueue
 
     /// <summary>Posted header buffers, by number.</summary>
     public DescriptorRing<int> HeaderBuffers { get; }
+
+    /// <summary>With direct receive: the pool pages that the header buffers lie in.</summary>
+    public HeaderPages? HeaderPages { get; }
 
     /// <summary>What the NIC has written and the driver not yet taken.</summary>
     public DescriptorRing<RxCompletion> Completions { get; }
@@ -62,7 +75,7 @@ internal sealed unsafe class RxQueue
     public byte* HeaderAddress(int buffer)
     {
         Invariant.That((uint)buffer < (uint)HeaderBuffers.Capacity, "a header buffer's number lies within the queue");
-        return _headerMemory.Pointer + (buffer * HeaderBufferBytes);
+        return _headerMemory is null ? HeaderPages!.Address(buffer) : _headerMemory.Pointer + (buffer * HeaderBufferBytes);
     }
 
     /// <summary>

@@ -18,9 +18,12 @@ internal sealed unsafe class TxEngine(NicOptions options)
     private readonly Segmenter _segmenter = new();
     private readonly bool _tso = options.EffectiveTso;
     private readonly bool _checksumOffload = options.TxChecksumOffload;
-    private readonly int _maxFrameBytes = options.Mtu + EthernetHeader.Length;
+    private WireOffloads _offloads;
     private bool _headStarted;
     private bool _processing;
+
+    /// <summary>Longest frame that goes out as it is, Ethernet header included.</summary>
+    public int MaxFrameBytes { get; set; } = options.Mtu + EthernetHeader.Length;
 
     /// <summary>Frames ever put on the ring.</summary>
     public long Posted { get; private set; }
@@ -102,6 +105,7 @@ internal sealed unsafe class TxEngine(NicOptions options)
         Invariant.That(!_processing, "a wire doesn't call back into the TX ring that is calling it");
         _processing = true;
         long before = Packets;
+        _offloads = wire?.TxOffloads ?? WireOffloads.None;
         try
         {
             while (_ring.Count > 0)
@@ -141,6 +145,9 @@ internal sealed unsafe class TxEngine(NicOptions options)
         }
     }
 
+    /// <summary>Is this left to the wire?</summary>
+    private bool Leaves(WireOffloads offload) => (_offloads & offload) != 0;
+
     private void Complete()
     {
         _ring.Skip(1);
@@ -151,14 +158,14 @@ internal sealed unsafe class TxEngine(NicOptions options)
     private bool TryStart(ref TxDescriptor head)
     {
         int perFrame = head.Mss == 0 ? head.PayloadLength : Math.Min(head.Mss, head.PayloadLength);
-        if (head.HeaderLength + perFrame > _maxFrameBytes || (head.ChecksumPartial && !_checksumOffload))
+        if (head.HeaderLength + perFrame > MaxFrameBytes || (head.ChecksumPartial && !_checksumOffload))
         {
             return false;
         }
 
         if (head.Mss != 0)
         {
-            if (!_tso || !head.ChecksumPartial || head.Mss < 0 || head.PayloadLength > MaxTsoBytes || !_segmenter.TryBegin(ref head))
+            if (!_tso || !head.ChecksumPartial || head.Mss < 0 || head.PayloadLength > MaxTsoBytes || (!Leaves(WireOffloads.Tso) && !_segmenter.TryBegin(ref head)))
             {
                 return false;
             }
@@ -166,7 +173,7 @@ internal sealed unsafe class TxEngine(NicOptions options)
             TsoPackets++;
             TsoBytes += head.PayloadLength;
         }
-        else if (head.ChecksumPartial && !TryCompleteChecksum(ref head))
+        else if (head.ChecksumPartial && !Leaves(WireOffloads.Checksum) && !TryCompleteChecksum(ref head))
         {
             return false;
         }
@@ -178,11 +185,12 @@ internal sealed unsafe class TxEngine(NicOptions options)
 
     private bool TryCarry(IWirePort wire, ref TxDescriptor head, long nowUs)
     {
-        if (head.Mss == 0)
+        if (head.Mss == 0 || Leaves(WireOffloads.Tso))
         {
             fixed (byte* headers = head.Headers)
             {
-                return TryCarry(wire, new TxFrame(new ReadOnlySpan<byte>(headers, head.HeaderLength), head.Chunks[..head.ChunkCount], head.PayloadLength), nowUs);
+                bool partial = head.ChecksumPartial && Leaves(WireOffloads.Checksum);
+                return TryCarry(wire, new TxFrame(new ReadOnlySpan<byte>(headers, head.HeaderLength), head.Chunks[..head.ChunkCount], head.PayloadLength, head.Mss, partial), nowUs);
             }
         }
 

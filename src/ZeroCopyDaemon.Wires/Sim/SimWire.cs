@@ -1,9 +1,9 @@
-using System.Buffers.Binary;
 using ZeroCopyDaemon.Memory;
 using ZeroCopyDaemon.Memory.Counters;
 using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Devices;
 using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Wires.Impaired;
 
 namespace ZeroCopyDaemon.Wires.Sim;
 
@@ -15,12 +15,11 @@ namespace ZeroCopyDaemon.Wires.Sim;
 public sealed class SimWire(SimWireOptions options) : ICounterSource
 {
     private const int EthernetHeaderBytes = 14;
-    private const int EtherTypeIpv4 = 0x0800;
 
     private readonly SimRandom _random = new(options.Seed);
     private readonly List<Port> _ports = [];
-    private readonly PriorityQueue<Flight, (long DueUs, long Order)> _flights = new();
-    private readonly Stack<Flight> _spare = new();
+    private readonly PriorityQueue<FlyingFrame, (long DueUs, long Order)> _flights = new();
+    private readonly FrameStore _store = new();
     private long _order;
     private long _bytes;
 
@@ -71,10 +70,10 @@ public sealed class SimWire(SimWireOptions options) : ICounterSource
     public int Poll(long nowUs)
     {
         int delivered = 0;
-        while (_flights.TryPeek(out Flight? flight, out (long DueUs, long Order) due) && due.DueUs <= nowUs)
+        while (_flights.TryPeek(out FlyingFrame? flight, out (long DueUs, long Order) due) && due.DueUs <= nowUs)
         {
             _flights.Dequeue();
-            ReadOnlySpan<byte> frame = flight.Bytes.AsSpan(0, flight.Length);
+            ReadOnlySpan<byte> frame = flight.Bytes;
             EthernetAddress destination = EthernetAddress.Read(frame);
             _ports[flight.From].UnderWay--;
             foreach (Port port in _ports)
@@ -86,7 +85,7 @@ public sealed class SimWire(SimWireOptions options) : ICounterSource
                 }
             }
 
-            _spare.Push(flight);
+            _store.Return(flight);
         }
 
         Delivered += delivered;
@@ -108,66 +107,38 @@ public sealed class SimWire(SimWireOptions options) : ICounterSource
 
     private void Carry(Port from, in TxFrame frame, long nowUs)
     {
-        Flight flight = CopyOf(frame);
+        FlyingFrame flight = _store.Copy(frame);
         Frames++;
         _bytes += flight.Length;
-        from.Learn(EthernetAddress.Read(flight.Bytes.AsSpan(6)));
-
-        // Every draw is made for every frame, so that one setting does not shift the others' luck.
-        bool lost = _random.Chance(Options.Loss);
-        bool duplicated = _random.Chance(Options.Duplication);
-        bool reordered = _random.Chance(Options.Reordering);
-        bool corrupted = _random.Chance(Options.Corruption);
-        long jitterUs = _random.Below(Options.JitterUs + 1);
-        long reorderUs = _random.Below(Options.ReorderUs + 1);
-        long duplicateUs = _random.Below(Options.ReorderUs + 1);
-        ulong flips = _random.NextUInt64();
-
-        bool checksummed = flight.Length > EthernetHeaderBytes && BinaryPrimitives.ReadUInt16BigEndian(flight.Bytes.AsSpan(12)) == EtherTypeIpv4;
-        lost |= corrupted && !checksummed;
-        bool full = !lost && from.UnderWay >= Options.QueueFrames;
-        SimFrameFate fate = lost ? SimFrameFate.Lost
-            : full ? SimFrameFate.QueueDropped
-            : (duplicated ? SimFrameFate.Duplicated : 0) | (reordered ? SimFrameFate.Reordered : 0) | (corrupted ? SimFrameFate.Corrupted : 0);
-        Observer?.OnFrame(from.Number, flight.Bytes.AsSpan(0, flight.Length), fate, nowUs);
-        if (lost || full)
+        from.Learn(EthernetAddress.Read(flight.Bytes[6..]));
+        ImpairmentVerdict verdict = from.Impairment.Decide(flight.Length, BitFlips.AreNoticed(flight.Bytes, flight.Length), from.UnderWay, nowUs);
+        Observer?.OnFrame(from.Number, flight.Bytes, verdict.Fate, nowUs);
+        if (verdict.IsDropped)
         {
-            Lost += lost ? 1 : 0;
-            QueueDropped += full ? 1 : 0;
-            _spare.Push(flight);
+            Lost += verdict.Fate == FrameFate.Lost ? 1 : 0;
+            QueueDropped += verdict.Fate == FrameFate.QueueDropped ? 1 : 0;
+            _store.Return(flight);
             return;
         }
 
-        if (duplicated)
+        if ((verdict.Fate & FrameFate.Duplicated) != 0)
         {
             // The copy is taken before bits are flipped: one of the two may arrive unharmed.
             Duplicated++;
-            Flight copy = Spare(flight.Length);
-            flight.Bytes.AsSpan(0, flight.Length).CopyTo(copy.Bytes);
-            Launch(copy, from, from.SendAt(nowUs, flight.Length, Options.BitsPerSecond) + Options.LatencyUs + duplicateUs);
+            Launch(_store.Copy(flight), from, verdict.CopyArrivesUs);
         }
 
-        if (corrupted)
+        if ((verdict.Fate & FrameFate.Corrupted) != 0)
         {
             Corrupted++;
-            Flip(flight.Bytes.AsSpan(EthernetHeaderBytes, flight.Length - EthernetHeaderBytes), flips);
+            new BitFlips(verdict.Flips, flight.Length - EthernetHeaderBytes).Apply(flight.Bytes[EthernetHeaderBytes..]);
         }
 
-        long arrivesUs = from.SendAt(nowUs, flight.Length, Options.BitsPerSecond) + Options.LatencyUs + jitterUs;
-        if (reordered)
-        {
-            Reordered++;
-            arrivesUs += reorderUs;
-        }
-        else
-        {
-            arrivesUs = from.InOrder(arrivesUs);
-        }
-
-        Launch(flight, from, arrivesUs);
+        Reordered += (verdict.Fate & FrameFate.Reordered) != 0 ? 1 : 0;
+        Launch(flight, from, verdict.ArrivesUs);
     }
 
-    private void Launch(Flight flight, Port from, long dueUs)
+    private void Launch(FlyingFrame flight, Port from, long dueUs)
     {
         flight.From = from.Number;
         from.UnderWay++;
@@ -187,72 +158,16 @@ public sealed class SimWire(SimWireOptions options) : ICounterSource
         return false;
     }
 
-    private static void Flip(Span<byte> bytes, ulong random)
-    {
-        long bits = (long)bytes.Length * 8;
-        long start = (long)((random >> 20) % (ulong)bits);
-        int count = (int)(random & 3) % 3 + 1;
-        for (int i = 0; i < count; i++)
-        {
-            // The first bit is always flipped and the others lie at distinct distances, so that no flip undoes another.
-            int distance = i == 0 ? 0 : (int)((random >> (4 * i)) & 0xF) % 7 + 1 + (7 * (i - 1));
-            long bit = start + distance;
-            if (bit < bits)
-            {
-                bytes[(int)(bit >> 3)] ^= (byte)(0x80 >> (int)(bit & 7));
-            }
-        }
-    }
-
-    private Flight CopyOf(in TxFrame frame)
-    {
-        Invariant.That(frame.Mss == 0 && !frame.ChecksumPartial, "only complete frames cross a wire");
-        Flight flight = Spare(frame.Length);
-        Span<byte> rest = flight.Bytes;
-        frame.Headers.CopyTo(rest);
-        rest = rest[frame.Headers.Length..];
-        foreach (TxChunk chunk in frame.Payload)
-        {
-            chunk.Span.CopyTo(rest);
-            rest = rest[chunk.Length..];
-        }
-
-        return flight;
-    }
-
-    private Flight Spare(int length)
-    {
-        if (!_spare.TryPop(out Flight? flight))
-        {
-            flight = new Flight();
-        }
-
-        if (flight.Bytes.Length < length)
-        {
-            flight.Bytes = new byte[Math.Max(length, 2048)];
-        }
-
-        flight.Length = length;
-        return flight;
-    }
-
-    private sealed class Flight
-    {
-        public byte[] Bytes = [];
-        public int Length;
-        public int From;
-    }
-
     private sealed class Port(SimWire wire, int number, NicModel nic) : IWirePort
     {
         private readonly HashSet<EthernetAddress> _seen = [];
         private EthernetAddress _lastSeen;
-        private long _freeAtUs;
-        private long _lastArrivalUs;
 
         public int Number => number;
 
         public NicModel Nic => nic;
+
+        public Impairment Impairment { get; } = new(wire.Options, wire._random);
 
         public int UnderWay { get; set; }
 
@@ -272,20 +187,5 @@ public sealed class SimWire(SimWireOptions options) : ICounterSource
         }
 
         public bool HasSeen(EthernetAddress address) => _seen.Contains(address);
-
-        /// <summary>When the last bit has left, at the wire's bandwidth.</summary>
-        public long SendAt(long nowUs, int bytes, long bitsPerSecond)
-        {
-            if (bitsPerSecond == 0)
-            {
-                return nowUs;
-            }
-
-            _freeAtUs = Math.Max(_freeAtUs, nowUs) + Math.Max(1, bytes * 8L * 1_000_000 / bitsPerSecond);
-            return _freeAtUs;
-        }
-
-        /// <summary>Not before the frame sent before it.</summary>
-        public long InOrder(long arrivesUs) => _lastArrivalUs = Math.Max(_lastArrivalUs, arrivesUs);
     }
 }
