@@ -8,7 +8,7 @@ namespace ZeroCopyDaemon.Nic;
 /// <param name="CompletionQueueSize">Completions that the queue has room for.</param>
 /// <param name="CompletionsWaiting">Completions that the driver has not taken yet.</param>
 /// <param name="InterruptEnabled">False while the driver polls it.</param>
-/// <param name="InterruptDueUs">When its moderated interrupt is due; <see cref="long.MaxValue"/> = it isn't.</param>
+/// <param name="InterruptDueUs">When its moderated interrupt is due; null = it isn't.</param>
 /// <param name="Interrupts">Interrupts raised so far.</param>
 /// <param name="RunsLow">Its posted buffers are low (with pause frames, that holds the sender back).</param>
 /// <param name="Packets">Frames received.</param>
@@ -21,7 +21,7 @@ public sealed record RxQueueDescription(
     int CompletionQueueSize,
     int CompletionsWaiting,
     bool InterruptEnabled,
-    long InterruptDueUs,
+    long? InterruptDueUs,
     long Interrupts,
     bool RunsLow,
     long Packets,
@@ -33,6 +33,15 @@ public sealed record RxQueueDescription(
 /// <param name="Posted">Frames ever posted.</param>
 /// <param name="Completed">Frames ever completed.</param>
 public sealed record TxRingDescription(int RingSize, int Waiting, long Posted, long Completed);
+
+/// <summary>What received payload makes of the pages that it takes.</summary>
+/// <param name="PayloadBytes">Payload handed up.</param>
+/// <param name="PageBytes">Bytes of the pages that payload was laid in: each counts whole, once, from its first payload on, however many frames share it.</param>
+public sealed record RxPageUse(long PayloadBytes, long PageBytes)
+{
+    /// <summary>Payload in a hundred bytes of pages; null before there is any. Pages that are still open count as if nothing more came.</summary>
+    public double? EfficiencyPercent => PageBytes == 0 ? null : Math.Round(100.0 * PayloadBytes / PageBytes, 2);
+}
 
 /// <summary>A snapshot of a NIC for the inspector. Shares nothing with the NIC, so any thread may read it.</summary>
 /// <param name="Options">Its settings.</param>
@@ -51,4 +60,8 @@ public sealed record NicDescription(
     IReadOnlyList<RxQueueDescription> RxQueues,
     TxRingDescription Tx,
     IReadOnlyList<int> IndirectionTable,
-    string RssKey);
+    string RssKey)
+{
+    /// <summary>What its driver says of page use; null without one.</summary>
+    public RxPageUse? PageUse { get; init; }
+}

@@ -190,7 +190,7 @@ public sealed unsafe class NicModel : ICounterSource
                 queue.Completions.Capacity,
                 queue.Completions.Count,
                 queue.Interrupt.Enabled,
-                queue.Interrupt.DueUs,
+                queue.Interrupt.DueUs == long.MaxValue ? null : queue.Interrupt.DueUs,
                 queue.Interrupt.Raised,
                 queue.RunsLow,
                 queue.Packets,

@@ -63,7 +63,7 @@ public sealed class NicOptionsTests
         bench.Poll(60);
         RxQueueDescription queue = before.RxQueues[0];
         Assert.Equal((16, 15, 15, 32, 2), (queue.RingSize, queue.PagesPosted, queue.HeaderBuffersPosted, queue.CompletionQueueSize, queue.CompletionsWaiting));
-        Assert.Equal((true, 60, 0, 1, 60), (queue.InterruptEnabled, queue.InterruptDueUs, queue.Interrupts, queue.Packets, queue.Bytes));
+        Assert.Equal((true, (long?)60, 0L, 1L, 60L), (queue.InterruptEnabled, queue.InterruptDueUs, queue.Interrupts, queue.Packets, queue.Bytes));
         Assert.Equal((128, 80, true, true), (before.IndirectionTable.Count, before.RssKey.Length, before.LinkUp, before.TsoActive));
         Assert.Equal((16, 1), (bench.Nic.Describe().RxQueues[0].PagesPosted, bench.Nic.Describe().RxQueues[0].Interrupts));
     }

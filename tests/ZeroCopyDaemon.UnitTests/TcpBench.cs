@@ -94,6 +94,9 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     /// <summary>False if the test sends other bytes than the pattern.</summary>
     public bool ChecksPayload { get; set; } = true;
 
+    /// <summary>Puts a given segment's payload into pages; unless set, into pages of its own.</summary>
+    public Func<byte[], int>? Lay { get; set; }
+
     /// <summary>False: counts only, for long runs.</summary>
     public bool Records { get; set; } = true;
 
@@ -468,7 +471,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
             bytes[i] = fill ?? PeerByte(seq - 1 + i);
         }
 
-        return TestFrames.Chain(Pool, bytes);
+        return Lay is null ? TestFrames.Chain(Pool, bytes) : Lay(bytes);
     }
 
     private void Collect()

@@ -127,7 +127,7 @@ internal sealed unsafe class TcpPairHost : IWirePort, IDisposable
     public TcpPairHost(TcpPair pair, string address, NicOptions options, TcpOptions tcp, int pages)
     {
         _pair = pair;
-        _native = new NativePool(pages);
+        _native = new NativePool(pages, fragments: options.FragmentCapacity(new PoolGeometry(4096, pages)));
         Address = IpAddress.Parse(address);
         Nic = new NicModel(options, _native.Pool.Geometry) { Wire = this };
         Driver = new NicDriver(Nic, _native.Pool);

@@ -30,7 +30,7 @@ internal static class SettingsTable
 
     public static Setting Backlog { get; } = new("backlog", "Workers:Backlog", "N", "Connections that may wait for a worker, 1 to 65535 [1024]", (s, v) => s with { Backlog = ParseInt("backlog", v, 1, 65535) });
 
-    public static Setting Placement { get; } = new("placement", "Nic:Placement", "PLACEMENT", "How the NIC lays frames down: none, split (headers apart), packed (payloads share pages) or merge (each flow end to end) [split]", (s, v) => s with { Placement = ParseWord<Nic.Placement>("placement", v) });
+    public static Setting Placement { get; } = new("placement", "Nic:Placement", "PLACEMENT", "How the NIC lays frames down: none (whole), split (headers apart from payload), packed (payloads share pages) or merge (a flow's payloads end to end) [split]", (s, v) => s with { Placement = ParseWord<Nic.Placement>("placement", v) });
 
     /// <summary>In the order of the help.</summary>
     public static IReadOnlyList<Setting> All { get; } =

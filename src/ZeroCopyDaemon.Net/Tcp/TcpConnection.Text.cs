@@ -223,7 +223,7 @@ public sealed partial class TcpConnection
 
         ChargedBytes += charged;
         _budget.Charge(charged);
-        MeasureRatio(payload, charged);
+        _ratio.Add(payload, charged);
         return true;
     }
 
