@@ -9,7 +9,13 @@ install_tools() {
     command -v "${tool%%:*}" >/dev/null 2>&1 || missing+=("${tool#*:}")
   done
   if [ "${#missing[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    { DEBIAN_FRONTEND=noninteractive apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1 || true
+    local -x DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq >/dev/null 2>&1 || true
+
+    # One by one: a package that this system doesn't have must not keep the others away.
+    for tool in "${missing[@]}"; do
+      apt-get install -y -qq --no-install-recommends "$tool" >/dev/null 2>&1 || true
+    done
   fi
 }
 

@@ -38,6 +38,11 @@ public sealed class TransferTests(DefaultDaemons daemons)
         {
             double rate = await Curl.UploadChunkedAsync(daemon, Body.Parse(size));
             Figure.Write($"curl, upload of {size} in chunks: {rate:0} MB/s");
+            if (Body.Parse(size) < 1L << 30)
+            {
+                return;
+            }
+
             Dictionary<string, long> counters = await daemon.CountersAsync();
             Figure.Write($"of {counters["rx.payload_bytes"]} bytes of payload that this daemon has received so far, {counters["rx.split_fixup_bytes"]} came under a wrong guess of the header's length");
         });
