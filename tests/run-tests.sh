@@ -4,8 +4,9 @@
 install_tools() {
   local missing=()
   local tool
-  for tool in curl wrk; do
-    command -v "$tool" >/dev/null 2>&1 || missing+=("$tool")
+  # command:package
+  for tool in curl:curl wrk:wrk ab:apache2-utils ip:iproute2 tc:iproute2 ping:iputils-ping traceroute:traceroute chromium:chromium; do
+    command -v "${tool%%:*}" >/dev/null 2>&1 || missing+=("${tool#*:}")
   done
   if [ "${#missing[@]}" -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     { DEBIAN_FRONTEND=noninteractive apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null 2>&1 || true
