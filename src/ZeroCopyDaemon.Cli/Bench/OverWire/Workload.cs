@@ -44,9 +44,9 @@ internal abstract partial class Workload
     /// <summary>Shorter, to compile the code on all sides.</summary>
     public abstract Task WarmUpAsync(IPEndPoint server, CancellationToken cancel);
 
-    /// <summary>The figure in group 1. Throws <see cref="CliException"/> if the tool didn't print it.</summary>
+    /// <summary>The pattern's <c>figure</c>. Throws <see cref="CliException"/> if the tool didn't print it.</summary>
     protected static double Figure(string output, Regex pattern) => pattern.Match(output) is { Success: true } match
-        ? double.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture)
+        ? double.Parse(match.Groups["figure"].Value, CultureInfo.InvariantCulture)
         : throw new CliException($"the load generator printed no '{pattern}': {output.Trim().ReplaceLineEndings(" ")}");
 }
 
@@ -113,7 +113,7 @@ internal sealed partial class KeepAliveWorkload(int seconds) : Workload
     private static double Milliseconds(string output, Regex pattern)
     {
         double value = Figure(output, pattern);
-        return pattern.Match(output).Groups[2].Value switch
+        return pattern.Match(output).Groups["unit"].Value switch
         {
             "us" => value / 1e3,
             "ms" => value,
@@ -122,19 +122,19 @@ internal sealed partial class KeepAliveWorkload(int seconds) : Workload
         };
     }
 
-    [GeneratedRegex(@"Requests/sec:\s+([\d.]+)", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"Requests/sec:\s+(?<figure>[\d.]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex RateLine();
 
-    [GeneratedRegex(@"(\d+) requests in", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"(?<figure>\d+) requests in", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex CountLine();
 
-    [GeneratedRegex(@"\s50%\s+([\d.]+)(us|ms|s|m)\b", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"\s50%\s+(?<figure>[\d.]+)(?<unit>us|ms|s|m)\b", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex MedianLine();
 
-    [GeneratedRegex(@"\s99%\s+([\d.]+)(us|ms|s|m)\b", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"\s99%\s+(?<figure>[\d.]+)(?<unit>us|ms|s|m)\b", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex TailLine();
 
-    [GeneratedRegex("Socket errors:.*|Non-2xx.*", RegexOptions.None, 1000)]
+    [GeneratedRegex("Socket errors:.*|Non-2xx.*", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex TroubleLine();
 }
 
@@ -173,12 +173,12 @@ internal sealed partial class NewConnectionsWorkload(int connections) : Workload
     private static Task<string> AbAsync(IPEndPoint server, int connections, CancellationToken cancel) =>
         Tool.Ab.RunAsync(["-q", "-l", "-s", "10", "-n", connections.ToString(CultureInfo.InvariantCulture), "-c", "16", $"http://{server}/"], cancel);
 
-    [GeneratedRegex(@"Requests per second:\s+([\d.]+)", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"Requests per second:\s+(?<figure>[\d.]+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex RateLine();
 
-    [GeneratedRegex(@"Complete requests:\s+(\d+)", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"Complete requests:\s+(?<figure>\d+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex CountLine();
 
-    [GeneratedRegex(@"Failed requests:\s+(\d+)", RegexOptions.None, 1000)]
+    [GeneratedRegex(@"Failed requests:\s+(?<figure>\d+)", RegexOptions.ExplicitCapture, 1000)]
     private static partial Regex FailedLine();
 }
