@@ -46,6 +46,7 @@ internal static class CommandLine
             WorkerCommand.Create(),
             ClientCommand.Create(),
             InspectCommand.Create(),
+            WiresCommand.Create(),
             SimCommand.Create(),
             PacketdrillCommand.Create(),
             BenchCommand.Create(),
