@@ -84,6 +84,9 @@ public sealed record TcpOptions
     /// <summary>Longest delay of an acknowledgment (RFC 9293 section 3.8.6.3: below 500 ms).</summary>
     public long DelayedAckUs { get; init; } = 40_000;
 
+    /// <summary>How many segments of a connection's first are acknowledged at once rather than delayed: its peer is in slow start, and goes on by our acknowledgments.</summary>
+    public int QuickAcks { get; init; } = 16;
+
     /// <summary>Lower bound of the RTO. RFC 6298 (2.4) says 1 s SHOULD; Linux's 200 ms is what every peer is used to.</summary>
     public long MinRtoUs { get; init; } = 200_000;
 

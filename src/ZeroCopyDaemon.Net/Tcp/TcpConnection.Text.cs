@@ -191,6 +191,7 @@ public sealed partial class TcpConnection
             RecentTimestamp = _recentTimestamp,
             TimestampOffset = _timestampOffset,
             Timestamps = _timestamps,
+            Window = (ushort)Math.Min(65535, SelectWindow() >> _rcvScale),
             LastAckUs = nowUs - OutOfWindowAckIntervalUs,
         };
         _layer.EnterTimeWait(this, entry, nowUs);

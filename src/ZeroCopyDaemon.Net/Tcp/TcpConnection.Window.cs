@@ -13,7 +13,7 @@ public sealed partial class TcpConnection
     private TruesizeRatio _ratio;
     private int _maxAdvertised;
     private int _unacknowledged;
-    private int _quickAcks = 16;
+    private int _quickAcks;
     private bool _ackNow;
 
     /// <summary>Before anything was measured: full segments, each on pages of its own.</summary>

@@ -48,6 +48,7 @@ public sealed partial class TcpConnection
         ReceiveQuotaBytes = options.ReceiveQuotaBytes;
         ReceiveBufferBytes = listener?.ReceiveBufferBytes ?? long.MaxValue;
         NoDelay = !options.Nagle;
+        _quickAcks = options.QuickAcks;
         _send = new SendQueue(options.MaxSendItems);
         _rtt = new RttEstimator(options.InitialRtoUs, options.MinRtoUs, options.MaxRtoUs);
         _timestampOffset = layer.TimestampOffset(flow);

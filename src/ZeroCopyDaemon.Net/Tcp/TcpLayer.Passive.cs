@@ -111,7 +111,7 @@ internal sealed partial class TcpLayer
             Seq = entry.SndNxt,
             Ack = entry.RcvNxt,
             Flags = TcpFlags.Ack,
-            Window = 1024,
+            Window = entry.Window,
             Options = options[..length],
         };
         if (Ip.SendTcp(header, default, 0, 0, nowUs) == IpSendResult.Sent)

@@ -9,6 +9,9 @@ internal struct TimeWaitEntry
     public uint TimestampOffset;
     public bool Timestamps;
 
+    /// <summary>The window field as it was last.</summary>
+    public ushort Window;
+
     /// <summary>When the last acknowledgment of a segment without text was sent, so that two ends in TIME-WAIT can't keep each other busy.</summary>
     public long LastAckUs;
 }

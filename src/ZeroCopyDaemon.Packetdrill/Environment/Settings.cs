@@ -6,11 +6,22 @@ namespace ZeroCopyDaemon.Packetdrill.Environment;
 /// <summary>What a script's sysctl lines set: the stack's options, and what its sockets begin with.</summary>
 internal sealed class Settings
 {
+    private bool _isFreeBsd;
+
     /// <summary>The stack's.</summary>
     public TcpOptions Tcp { get; set; } = new() { ReceiveQuotaBytes = 12 << 20, InitialWindowSegments = 10 };
 
     /// <summary>The script names FreeBSD's settings: sockets report buffer sizes as that system does.</summary>
-    public bool IsFreeBsd { get; set; }
+    public bool IsFreeBsd
+    {
+        get => _isFreeBsd;
+        set
+        {
+            // That system delays from the first acknowledgment on.
+            _isFreeBsd = value;
+            Tcp = value ? Tcp with { QuickAcks = 0 } : Tcp;
+        }
+    }
 
     /// <summary>SO_RCVBUF of a new socket.</summary>
     public long ReceiveSpace { get; set; } = 131_072;

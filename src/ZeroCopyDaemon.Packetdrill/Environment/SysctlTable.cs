@@ -86,7 +86,11 @@ internal static class SysctlTable
             _ when name.StartsWith("net.core.", StringComparison.Ordinal) => (null, "*"),
             _ => (null, name),
         };
-        settings.IsFreeBsd |= table == FreeBsd;
+        if (table == FreeBsd)
+        {
+            settings.IsFreeBsd = true;
+        }
+
         if (key == "*" || Ignored.Contains(key))
         {
             return null;

@@ -30,7 +30,13 @@ internal sealed class Scanner(string text)
     }
 
     /// <summary>The text from a position up to here, white space folded.</summary>
-    public string TextFrom(int start) => string.Join(' ', text[start..Math.Min(_at, text.Length)].Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+    public string TextFrom(int start)
+    {
+        string taken = text[start..Math.Min(_at, text.Length)];
+        int comment = taken.IndexOf("//", StringComparison.Ordinal);
+        return string.Join(' ', (comment < 0 ? taken : taken[..comment]).Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
+    }
+
 
     public bool IsNext(string literal)
     {

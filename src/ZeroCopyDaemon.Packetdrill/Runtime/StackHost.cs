@@ -45,6 +45,7 @@ internal sealed unsafe class StackHost : IFrameDevice, IDisposable
             },
             _pool,
             this);
+        Introduce(options);
     }
 
     public NetStack Stack { get; }
@@ -168,6 +169,16 @@ internal sealed unsafe class StackHost : IFrameDevice, IDisposable
         }
 
         return any;
+    }
+
+    /// <summary>The router says who it is, so that the stack's first packet need not ask.</summary>
+    private void Introduce(ScriptOptions options)
+    {
+        byte[] frame = new byte[EthernetHeader.MinFrameLength];
+        EthernetHeader.Write(frame, EthernetAddress.Broadcast, FrameBuilder.PeerHardware, EtherType.Arp);
+        ArpPacket.Write(frame.AsSpan(EthernetHeader.Length), ArpOperation.Request, FrameBuilder.PeerHardware, options.Gateway, default, options.Local);
+        Deliver(new InboundFrame(frame, []));
+        Settle();
     }
 
     private void AnswerNeighbor(byte[] question)

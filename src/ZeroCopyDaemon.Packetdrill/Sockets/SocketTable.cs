@@ -238,12 +238,23 @@ internal sealed unsafe class SocketTable : IDisposable
         }
     }
 
+    /// <summary>SO_RCVBUF: rounded once the segments' size is known.</summary>
+    public long ReceiveBufferOf(TestSocket socket)
+    {
+        if (socket.Connection is null || socket.IsOver || socket.Connection.State == TcpState.SynSent)
+        {
+            return socket.ReceiveBuffer;
+        }
+
+        TcpInfo info = socket.Connection.GetInfo(_host.NowUs);
+        return Rounded(socket.ReceiveBuffer, info.Mss + (info.Timestamps ? 12 : 0));
+    }
+
     /// <summary>The segments' size is known now.</summary>
     private void RoundReceiveBuffer(TestSocket socket)
     {
-        TcpInfo info = socket.Connection!.GetInfo(_host.NowUs);
-        socket.ReceiveBuffer = Rounded(socket.ReceiveBuffer, info.Mss + (info.Timestamps ? 12 : 0));
-        socket.Connection.ReceiveBufferBytes = socket.ReceiveBuffer;
+        socket.ReceiveBuffer = ReceiveBufferOf(socket);
+        socket.Connection!.ReceiveBufferBytes = socket.ReceiveBuffer;
     }
 
     private long Rounded(long bytes, int mss) => _settings.IsFreeBsd ? Math.Min((bytes + mss - 1) / mss * mss, _settings.Tcp.MaxReceiveWindow) : bytes;

@@ -99,7 +99,7 @@ internal sealed partial class SystemCalls
         Net.Tcp.TcpInfo? info = socket.Connection is null || socket.IsOver ? null : socket.Connection.GetInfo(host.NowUs);
         return name switch
         {
-            "SO_RCVBUF" => socket.ReceiveBuffer,
+            "SO_RCVBUF" => sockets.ReceiveBufferOf(socket),
             "SO_SNDBUF" => socket.SendBuffer,
             "SO_TYPE" => 1,
             "SO_PROTOCOL" => 6,
