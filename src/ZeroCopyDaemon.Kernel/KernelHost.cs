@@ -216,6 +216,11 @@ public sealed class KernelHost : IAsyncDisposable
         _wire = wire;
         wire.Notice = Tell;
         WireDetail = setup.Detail;
+        if (setup.Note.Length > 0)
+        {
+            Notes = [.. Notes, setup.Note];
+        }
+
         if (Options.Impair.Length > 0)
         {
             Notes = [.. Notes, $"The wire is impaired: {Options.Impair}."];
@@ -231,6 +236,9 @@ public sealed class KernelHost : IAsyncDisposable
                 Address = setup.Address,
                 PrefixLength = setup.PrefixLength,
                 Gateway = setup.NextHop,
+                Address6 = setup.Address6,
+                PrefixLength6 = setup.PrefixLength6,
+                Gateway6 = setup.NextHop6,
                 EthernetAddress = Net.Addresses.EthernetAddress.ForHost(setup.Address),
                 Secret = MemoryMarshal.Read<UInt128>(secret),
                 MaxNeighbors = 65536,

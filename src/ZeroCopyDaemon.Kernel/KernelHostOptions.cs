@@ -47,6 +47,12 @@ public sealed class KernelHostOptions
     /// <summary>Wire tap: Linux's address on the device; empty = the first one of the network that is free.</summary>
     public string HostAddress { get; set; } = "";
 
+    /// <summary>Wire tap: the kernel's IPv6 address with its prefix length, such as <c>fd44::2/64</c>; empty = one that goes with <see cref="Address"/>, <c>off</c> = none.</summary>
+    public string Address6 { get; set; } = "";
+
+    /// <summary>Wire tap: Linux's IPv6 address on the device; empty = the first one of the network that is free.</summary>
+    public string HostAddress6 { get; set; } = "";
+
     /// <summary>Wire tap: name of the network namespace that the device is made in; empty = this process's.</summary>
     public string NetworkNamespace { get; set; } = "";
 

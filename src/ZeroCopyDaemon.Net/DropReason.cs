@@ -17,7 +17,7 @@ public enum DropReason
     /// <summary>Frame shorter than its headers say.</summary>
     PKT_TOO_SMALL,
 
-    /// <summary>IPv4 header malformed, or of another version.</summary>
+    /// <summary>IP header malformed, or of another version.</summary>
     IP_INHDR,
 
     /// <summary>IPv4 header checksum wrong.</summary>
@@ -49,6 +49,24 @@ public enum DropReason
 
     /// <summary>An ICMP message malformed or of no use here.</summary>
     INVALID_PROTO,
+
+    /// <summary>IPv6 extension headers that are malformed, or that we refuse.</summary>
+    IPV6_BAD_EXTHDR,
+
+    /// <summary>Neighbour discovery in a packet with a fragment header (RFC 6980).</summary>
+    IPV6_NDISC_FRAG,
+
+    /// <summary>Neighbour discovery from beyond the link.</summary>
+    IPV6_NDISC_HOP_LIMIT,
+
+    /// <summary>Neighbour discovery of an unknown kind.</summary>
+    IPV6_NDISC_BAD_CODE,
+
+    /// <summary>Neighbour discovery malformed.</summary>
+    IPV6_NDISC_BAD_OPTIONS,
+
+    /// <summary>A neighbour solicitation that asks for another host.</summary>
+    IPV6_NDISC_NS_OTHERHOST,
 
     /// <summary>ARP malformed or not for us.</summary>
     ARP_IGNORED,

@@ -90,22 +90,32 @@ public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
         }
     }
 
-    /// <summary>Tells the neighbours who has our address (RFC 5227 section 2.3): at the start, and when the link is up again.</summary>
-    public void Announce() => _ip.Arp.Announce();
+    /// <summary>Tells the neighbours who has our addresses (RFC 5227 section 2.3, RFC 4861 section 7.2.6): at the start, and when the link is up again.</summary>
+    public void Announce()
+    {
+        _ip.Arp.Announce();
+        _ip.Ipv6?.Ndp.Announce();
+    }
 
     /// <summary>Another host claimed our address: how often, and which hardware address did so last.</summary>
     public (long Count, EthernetAddress Hardware) AddressConflicts => (_ip.Counters.ArpConflicts, _ip.Arp.LastConflict);
+
+    /// <summary>As <see cref="AddressConflicts"/>, for our IPv6 addresses.</summary>
+    public (long Count, EthernetAddress Hardware) AddressConflicts6 => (_ip.Ipv6?.Counters.Conflicts ?? 0, _ip.Ipv6?.Ndp.LastConflict ?? default);
+
+    /// <summary>The link-local address, if there is IPv6.</summary>
+    public IpAddress LinkLocalAddress => _ip.Ipv6?.Addresses.LinkLocal ?? IpAddress.Any;
 
     /// <summary>Takes the next event. Flags of one connection are gathered into one event, and no event is ever lost.</summary>
     public bool TryTakeEvent(out TcpConnection connection, out TcpEvents events) => _tcp.TryTakeEvent(out connection, out events);
 
     /// <summary>
-    /// Opens a listener. <paramref name="backlog"/> bounds half-open connections and, separately, established ones that nobody accepted yet.
+    /// Opens a listener: with address <see cref="IpAddress.Any"/> for every address of either family, with 0.0.0.0 for every IPv4 address. The most particular one gets the connection. <paramref name="backlog"/> bounds half-open connections and, separately, established ones that nobody accepted yet.
     /// Throws <see cref="InvalidOperationException"/> if the endpoint is taken.
     /// </summary>
     public TcpListener Listen(IpEndpoint local, int backlog, ReceiveBudget? budget = null) => _tcp.Listen(local, backlog, budget);
 
-    /// <summary>Active open. <paramref name="local"/> with address Any = this host's, with port 0 = an ephemeral one (RFC 6056). Null when no port or slot is left.</summary>
+    /// <summary>Active open. <paramref name="local"/> with address Any = this host's of the remote one's family, with port 0 = an ephemeral one (RFC 6056). Null when no port or slot is left.</summary>
     public TcpConnection? Connect(IpEndpoint local, IpEndpoint remote, long nowUs, ReceiveBudget? budget = null) =>
         _tcp.Connect(local, remote, nowUs, budget);
 

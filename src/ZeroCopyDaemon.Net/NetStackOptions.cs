@@ -14,6 +14,15 @@ public sealed record NetStackOptions
     /// <summary>Next hop for what isn't on-link; <see cref="IpAddress.Any"/> = none.</summary>
     public IpAddress Gateway { get; init; }
 
+    /// <summary>This host's IPv6 address, beside a link-local one that its MAC makes; Any = no IPv6. Not with <see cref="OwnsWholePrefix"/>.</summary>
+    public IpAddress Address6 { get; init; }
+
+    /// <summary>On-link prefix length of <see cref="Address6"/>.</summary>
+    public int PrefixLength6 { get; init; } = 64;
+
+    /// <summary>Next hop for what isn't on-link in IPv6; <see cref="IpAddress.Any"/> = none.</summary>
+    public IpAddress Gateway6 { get; init; }
+
     /// <summary>This host's MAC. Ignored with <see cref="OwnsWholePrefix"/>.</summary>
     public EthernetAddress EthernetAddress { get; init; }
 
@@ -35,16 +44,16 @@ public sealed record NetStackOptions
     /// <summary>TCP settings.</summary>
     public TcpOptions Tcp { get; init; } = new();
 
-    /// <summary>Most neighbour (ARP) entries.</summary>
+    /// <summary>Most neighbours known, in IPv4 (ARP) and in IPv6.</summary>
     public int MaxNeighbors { get; init; } = 4096;
 
-    /// <summary>Most IP datagrams in reassembly at once.</summary>
+    /// <summary>Most IP datagrams in reassembly at once, in each family.</summary>
     public int MaxReassemblies { get; init; } = 64;
 
-    /// <summary>Most pages' worth of payload held by reassembly, in bytes of truesize.</summary>
+    /// <summary>Most pages' worth of payload held by reassembly, in bytes of truesize, in each family.</summary>
     public int MaxReassemblyBytes { get; init; } = 1 << 20;
 
-    /// <summary>ICMP messages we originate per second (RFC 1812 section 4.3.2.8), a token bucket of that size.</summary>
+    /// <summary>ICMP messages we originate per second (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 (f)), a token bucket of that size for each family.</summary>
     public int IcmpRatePerSecond { get; init; } = 1000;
 }
 

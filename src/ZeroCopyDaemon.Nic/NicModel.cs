@@ -137,9 +137,9 @@ public sealed unsafe class NicModel : ICounterSource
 
         ReadOnlySpan<byte> window = Window(frame, length);
         FrameDissection headers = HeaderDissector.Dissect(window);
-        uint hash = headers.IsIpv4 ? Hash(window, headers) : 0;
+        uint hash = headers.IsIp ? Hash(window, headers) : 0;
         // As on a real NIC, what can't be hashed goes to the first queue.
-        RxQueue queue = _queues[headers.IsIpv4 ? _indirection.QueueFor(hash) : 0];
+        RxQueue queue = _queues[headers.IsIp ? _indirection.QueueFor(hash) : 0];
         var incoming = new IncomingFrame(frame, window, headers, hash, _verifyChecksums);
         switch (_placement.Place(queue, ref incoming, nowUs))
         {
@@ -280,18 +280,21 @@ public sealed unsafe class NicModel : ICounterSource
 
     private uint Hash(ReadOnlySpan<byte> window, in FrameDissection headers)
     {
-        const int AddressesBytes = 8;
+        const int Ipv4AddressesBytes = 8;
+        const int Ipv6AddressesBytes = 32;
         const int PortsBytes = 4;
 
-        ReadOnlySpan<byte> addresses = window.Slice(headers.L3Offset + Ipv4Header.SourceOffset, AddressesBytes);
+        ReadOnlySpan<byte> addresses = headers.IsIpv4
+            ? window.Slice(headers.L3Offset + Ipv4Header.SourceOffset, Ipv4AddressesBytes)
+            : window.Slice(headers.L3Offset + Ipv6Header.SourceOffset, Ipv6AddressesBytes);
         if (!headers.HasPorts)
         {
             return _toeplitz.Hash(addresses);
         }
 
-        Span<byte> input = stackalloc byte[AddressesBytes + PortsBytes];
+        Span<byte> input = stackalloc byte[Ipv6AddressesBytes + PortsBytes];
         addresses.CopyTo(input);
-        window.Slice(headers.L4Offset, PortsBytes).CopyTo(input[AddressesBytes..]);
-        return _toeplitz.Hash(input);
+        window.Slice(headers.L4Offset, PortsBytes).CopyTo(input[addresses.Length..]);
+        return _toeplitz.Hash(input[..(addresses.Length + PortsBytes)]);
     }
 }

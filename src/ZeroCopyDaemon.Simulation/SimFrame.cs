@@ -20,13 +20,21 @@ internal readonly ref struct SimFrame(ReadOnlySpan<byte> bytes)
 
     public bool IsIpv4 => EtherType == 0x0800 && _bytes.Length >= Ethernet + 20 && IpTotalLength >= IpHeaderLength && Ethernet + IpTotalLength <= _bytes.Length;
 
-    public int IpHeaderLength => (_bytes[Ethernet] & 0xF) * 4;
+    public bool IsIpv6 => EtherType == 0x86DD && _bytes.Length >= Ethernet + 40 && _bytes[Ethernet] >> 4 == 6 && Ethernet + IpTotalLength <= _bytes.Length;
 
-    public int IpTotalLength => U16(Ethernet + 2);
+    public bool IsIp => IsIpv4 || IsIpv6;
 
-    public byte Protocol => _bytes[Ethernet + 9];
+    /// <summary>A neighbour solicitation or advertisement.</summary>
+    public bool IsNeighborDiscovery => IsIpv6 && Protocol == 58 && IpTotalLength >= 40 + 24 && _bytes[Ethernet + 40] is 135 or 136;
 
-    public bool IsTcp => IsIpv4 && Protocol == 6 && IpTotalLength >= IpHeaderLength + 20 && TcpHeaderLength >= 20 && IpHeaderLength + TcpHeaderLength <= IpTotalLength;
+    public int IpHeaderLength => Is6 ? 40 : (_bytes[Ethernet] & 0xF) * 4;
+
+    public int IpTotalLength => Is6 ? 40 + U16(Ethernet + 4) : U16(Ethernet + 2);
+
+    /// <summary>What follows the IP header; no host of a simulation sends extension headers.</summary>
+    public byte Protocol => _bytes[Ethernet + (Is6 ? 6 : 9)];
+
+    public bool IsTcp => IsIp && Protocol == 6 && IpTotalLength >= IpHeaderLength + 20 && TcpHeaderLength >= 20 && IpHeaderLength + TcpHeaderLength <= IpTotalLength;
 
     public ushort SourcePort => U16(Tcp);
 
@@ -72,17 +80,20 @@ internal readonly ref struct SimFrame(ReadOnlySpan<byte> bytes)
         }
     }
 
-    public bool IpChecksumRight => Sum(_bytes.Slice(Ethernet, IpHeaderLength), 0) == 0xFFFF;
+    public bool IpChecksumRight => Is6 || Sum(_bytes.Slice(Ethernet, IpHeaderLength), 0) == 0xFFFF;
 
-    public bool TcpChecksumRight
+    /// <summary>Of what sums up a pseudo-header: TCP, and ICMPv6.</summary>
+    public bool TransportChecksumRight
     {
         get
         {
             ReadOnlySpan<byte> segment = _bytes.Slice(Tcp, IpTotalLength - IpHeaderLength);
-            uint pseudo = Sum(_bytes.Slice(Ethernet + 12, 8), 0);
-            return Sum(segment, pseudo + 6 + (uint)segment.Length) == 0xFFFF;
+            uint pseudo = Sum(Is6 ? _bytes.Slice(Ethernet + 8, 32) : _bytes.Slice(Ethernet + 12, 8), 0);
+            return Sum(segment, pseudo + Protocol + (uint)segment.Length) == 0xFFFF;
         }
     }
+
+    private bool Is6 => EtherType == 0x86DD;
 
     private int Tcp => Ethernet + IpHeaderLength;
 

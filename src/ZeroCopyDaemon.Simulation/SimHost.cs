@@ -16,7 +16,7 @@ internal sealed unsafe class SimHost : IFrameReceiver, IDisposable
     private readonly SimHostPlan _plan;
     private long _nextTurnUs = long.MinValue;
 
-    public SimHost(string name, SimHostPlan plan, IpAddress address, UInt128 secret)
+    public SimHost(string name, SimHostPlan plan, IpAddress address, IpAddress address6, UInt128 secret)
     {
         Name = name;
         _plan = plan;
@@ -27,7 +27,7 @@ internal sealed unsafe class SimHost : IFrameReceiver, IDisposable
         Nic = new NicModel(plan.Nic, geometry);
         Driver = new NicDriver(Nic, Pool);
         Stack = new NetStack(
-            new NetStackOptions { Address = address, PrefixLength = 24, EthernetAddress = EthernetAddress.ForHost(address), Secret = secret, Tcp = plan.Tcp },
+            new NetStackOptions { Address = address, PrefixLength = 24, Address6 = address6, EthernetAddress = EthernetAddress.ForHost(address), Secret = secret, Tcp = plan.Tcp },
             Pool,
             Driver);
 

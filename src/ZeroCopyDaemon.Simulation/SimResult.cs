@@ -19,6 +19,9 @@ public sealed record SimResult
     /// <summary>Bytes that A received.</summary>
     public long BytesToA { get; init; }
 
+    /// <summary>The hosts talked IPv6.</summary>
+    public bool Ipv6 { get; init; }
+
     /// <summary>Frames that left a NIC.</summary>
     public long Frames { get; init; }
 
@@ -61,7 +64,7 @@ public sealed record SimResult
     /// <inheritdoc/>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
-        $"seed {Seed}: {(Ok ? "ok" : "FAILED")}, {BytesToB} bytes A to B, {BytesToA} bytes B to A, {Frames} frames, {WireDrops} lost, {Duplicated} duplicated, {Reordered} reordered, "
+        $"seed {Seed}: {(Ok ? "ok" : "FAILED")}, {(Ipv6 ? "IPv6" : "IPv4")}, {BytesToB} bytes A to B, {BytesToA} bytes B to A, {Frames} frames, {WireDrops} lost, {Duplicated} duplicated, {Reordered} reordered, "
         + $"{Corrupted} corrupted, {Retransmits} retransmissions, {VirtualUs / 1e6:0.000000} s of virtual time, hash {Hash:x16}{(Ok ? "" : Environment.NewLine + Failure)}");
 }
 
@@ -71,6 +74,9 @@ public sealed class SimTotals
     private readonly SortedDictionary<string, long> _drops = new(StringComparer.Ordinal);
 
     public long Seeds { get; private set; }
+
+    /// <summary>Of these, those over IPv6.</summary>
+    public long Ipv6Seeds { get; private set; }
 
     public List<SimResult> Failures { get; } = [];
 
@@ -108,6 +114,7 @@ public sealed class SimTotals
     {
         ArgumentNullException.ThrowIfNull(result);
         Seeds++;
+        Ipv6Seeds += result.Ipv6 ? 1 : 0;
         if (!result.Ok)
         {
             Failures.Add(result);
@@ -143,7 +150,7 @@ public sealed class SimTotals
         return string.Create(
             CultureInfo.InvariantCulture,
             $"""
-            {Seeds} seeds, {Failures.Count} failed
+            {Seeds} seeds ({Ipv6Seeds} over IPv6), {Failures.Count} failed
             {Bytes} bytes in {Frames} frames over {VirtualHours:0.0} hours of virtual time
             wire: {WireDrops} lost, {Duplicated} duplicated, {Reordered} reordered, {Corrupted} corrupted
             {Retransmits} retransmissions, {SimultaneousOpens} seeds with a simultaneous open, {Wrapped} directions whose sequence numbers wrapped, {Aborted} connections aborted

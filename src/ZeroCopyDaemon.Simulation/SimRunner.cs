@@ -78,13 +78,14 @@ public static class SimRunner
     {
         if (world is null)
         {
-            return new SimResult { Seed = scenario.Seed, Failure = failure };
+            return new SimResult { Seed = scenario.Seed, Failure = failure, Ipv6 = scenario.Ipv6 };
         }
 
         return new SimResult
         {
             Seed = scenario.Seed,
             Failure = failure,
+            Ipv6 = scenario.Ipv6,
             BytesToA = world.Ends.Where(end => end.Host.Name == "A").Sum(end => end.Receiver.Position),
             BytesToB = world.Ends.Where(end => end.Host.Name == "B").Sum(end => end.Receiver.Position),
             Frames = world.Wire.Frames,

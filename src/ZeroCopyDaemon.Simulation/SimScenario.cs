@@ -127,6 +127,9 @@ public sealed record SimScenario
     /// <summary>The clock's reading at the start, so that clocks of few bits wrap too.</summary>
     public long StartUs { get; init; }
 
+    /// <summary>The hosts talk IPv6 with each other; else IPv4.</summary>
+    public bool Ipv6 { get; init; }
+
     /// <summary>If not 0: the first connection's opener begins this many sequence numbers before they wrap.</summary>
     public uint BytesToWrap { get; init; }
 

@@ -42,6 +42,9 @@ internal sealed class SimScenarioDraw(ulong seed)
             Connections = connections,
             StartUs = Math.Max(startUs, 0),
             BytesToWrap = _random.Chance(0.3) ? (uint)_random.LogBetween(1, 100_000) : 0,
+
+            // No link of IPv6 has a smaller MTU.
+            Ipv6 = _more.Chance(0.5) && mtu >= 1280,
         };
     }
 

@@ -29,9 +29,13 @@ internal sealed class SimTrace(TextWriter writer, long startUs)
         {
             Arp(frame.Bytes);
         }
-        else if (frame.IsIpv4)
+        else if (frame.IsNeighborDiscovery)
         {
-            _line.Append(CultureInfo.InvariantCulture, $"IPv4 protocol {frame.Protocol}, length {frame.IpTotalLength}");
+            NeighborDiscovery(frame.Bytes);
+        }
+        else if (frame.IsIp)
+        {
+            _line.Append(CultureInfo.InvariantCulture, $"{(frame.IsIpv6 ? "IPv6" : "IPv4")} protocol {frame.Protocol}, length {frame.IpTotalLength}");
         }
         else
         {
@@ -133,6 +137,20 @@ internal sealed class SimTrace(TextWriter writer, long startUs)
         else
         {
             _line.Append(CultureInfo.InvariantCulture, $"ARP {sender} is-at {EthernetAddress.Read(frame[22..])}");
+        }
+    }
+
+    private void NeighborDiscovery(ReadOnlySpan<byte> frame)
+    {
+        IpAddress source = IpAddress.Read(frame.Slice(22, 16));
+        IpAddress target = IpAddress.Read(frame.Slice(62, 16));
+        if (frame[54] == 135)
+        {
+            _line.Append(CultureInfo.InvariantCulture, $"ICMPv6 who-has {target} tell {source}");
+        }
+        else
+        {
+            _line.Append(CultureInfo.InvariantCulture, $"ICMPv6 {target} is-at {EthernetAddress.Read(frame[6..])}");
         }
     }
 

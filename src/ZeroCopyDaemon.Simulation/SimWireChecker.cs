@@ -45,8 +45,8 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
         var view = new SimFrame(frame);
         Trace?.Frame(fromPort, view, fate, nowUs);
         Mix(frame, ((ulong)nowUs << 8) | ((ulong)fromPort << 7) | (ulong)fate);
-        SimFailureException.Unless(view.IsArp || view.IsIpv4, "every frame is ARP or well-formed IPv4");
-        if (!view.IsIpv4)
+        SimFailureException.Unless(view.IsArp || view.IsIp, "every frame is ARP or well-formed IP");
+        if (!view.IsIp)
         {
             return;
         }
@@ -55,11 +55,12 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
         SimFailureException.Unless(view.IpChecksumRight, "every IPv4 header leaves with the right checksum");
         if (view.Protocol != 6)
         {
+            SimFailureException.Unless(!view.IsIpv6 || (view.IsNeighborDiscovery && view.TransportChecksumRight), "all else over IPv6 is neighbour discovery, with the right checksum");
             return;
         }
 
         SimFailureException.Unless(view.IsTcp && view.IpTotalLength + 14 == frame.Length, "every TCP segment leaves well-formed and without bytes behind it");
-        SimFailureException.Unless(view.TcpChecksumRight, "every TCP segment leaves with the right checksum");
+        SimFailureException.Unless(view.TransportChecksumRight, "every TCP segment leaves with the right checksum");
         Check(view, fromA: fromPort == 0);
     }
 

@@ -18,6 +18,8 @@ internal sealed class SimWorld : IDisposable
 
     private static readonly IpAddress AddressA = IpAddress.FromV4(10, 0, 0, 1);
     private static readonly IpAddress AddressB = IpAddress.FromV4(10, 0, 0, 2);
+    private static readonly IpAddress AddressA6 = new(0xFD00_0000_0000_0000, 1);
+    private static readonly IpAddress AddressB6 = new(0xFD00_0000_0000_0000, 2);
 
     private readonly SimScenario _scenario;
     private readonly SimHost _a;
@@ -40,8 +42,8 @@ internal sealed class SimWorld : IDisposable
         StartUs = scenario.BytesToWrap == 0 ? scenario.StartUs : StartNearWrap(scenario, secretA, secretB);
         NowUs = StartUs;
         _trace = trace is null ? null : new SimTrace(trace, StartUs);
-        _a = new SimHost("A", scenario.A, AddressA, secretA);
-        _b = new SimHost("B", scenario.B, AddressB, secretB);
+        _a = HostA(scenario, secretA);
+        _b = HostB(scenario, secretB);
         Wire = new SimWire(scenario.Wire);
         _checker = new SimWireChecker(scenario.A.Nic.Mtu, StreamOf) { Trace = _trace };
         Wire.Observer = _checker;
@@ -274,7 +276,7 @@ internal sealed class SimWorld : IDisposable
 
     private void AddConnection(int index, SimConnectionPlan plan, SimRandom random)
     {
-        (IpEndpoint localA, IpEndpoint localB) = Endpoints(index);
+        (IpEndpoint localA, IpEndpoint localB) = Endpoints(index, _scenario.Ipv6);
         if (plan.Open == SimOpen.ByA && _scenario.BytesToWrap == 0 && random.Chance(0.3))
         {
             localA = localA with { Port = 0 };
@@ -297,8 +299,12 @@ internal sealed class SimWorld : IDisposable
         return (uint)index < (uint)_streams.Count ? _streams[index][fromA ? 0 : 1] : null;
     }
 
-    private static (IpEndpoint A, IpEndpoint B) Endpoints(int index) =>
-        (new IpEndpoint(AddressA, (ushort)(FirstPortA + index)), new IpEndpoint(AddressB, (ushort)(FirstPortB + index)));
+    private static SimHost HostA(SimScenario scenario, UInt128 secret) => new("A", scenario.A, AddressA, scenario.Ipv6 ? AddressA6 : default, secret);
+
+    private static SimHost HostB(SimScenario scenario, UInt128 secret) => new("B", scenario.B, AddressB, scenario.Ipv6 ? AddressB6 : default, secret);
+
+    private static (IpEndpoint A, IpEndpoint B) Endpoints(int index, bool ipv6) =>
+        (new IpEndpoint(ipv6 ? AddressA6 : AddressA, (ushort)(FirstPortA + index)), new IpEndpoint(ipv6 ? AddressB6 : AddressB, (ushort)(FirstPortB + index)));
 
     /// <summary>
     /// Initial sequence numbers come from a clock and a secret (RFC 6528), and the clock goes up by one each 4 microseconds: so a host that is asked at one time tells when to ask it for the
@@ -307,8 +313,8 @@ internal sealed class SimWorld : IDisposable
     private static long StartNearWrap(SimScenario scenario, UInt128 secretA, UInt128 secretB)
     {
         bool byA = scenario.Connections[0].Open != SimOpen.ByB;
-        using SimHost scratch = byA ? new SimHost("A", scenario.A, AddressA, secretA) : new SimHost("B", scenario.B, AddressB, secretB);
-        (IpEndpoint a, IpEndpoint b) = Endpoints(0);
+        using SimHost scratch = byA ? HostA(scenario, secretA) : HostB(scenario, secretB);
+        (IpEndpoint a, IpEndpoint b) = Endpoints(0, scenario.Ipv6);
         TcpConnection? connection = scratch.Stack.Connect(byA ? a : b, byA ? b : a, scenario.StartUs);
         SimFailureException.Unless(connection is not null, "a fresh stack can connect");
         uint initial = connection.GetInfo(scenario.StartUs).SndUna;

@@ -45,6 +45,9 @@ public interface IWire : IWirePort, ICounterSource, IDisposable
     /// </summary>
     string Expose(int kernelPort);
 
+    /// <summary>A second address that leads to an exposed port (IPv6 beside IPv4); empty = none.</summary>
+    string AlsoAt(int kernelPort) => "";
+
     /// <summary>Takes no new clients for a port; those connected stay. Nothing happens if it isn't exposed.</summary>
     void Unexpose(int kernelPort);
 

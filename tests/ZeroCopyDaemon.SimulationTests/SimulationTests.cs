@@ -31,6 +31,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
         // A run that tested nothing must not pass.
         Assert.True(totals.Bytes >= totals.Seeds * 2 * (64 << 10) * 9 / 10, "most seeds move at least 64 KiB each way");
         Assert.True(totals is { WireDrops: > 0, Duplicated: > 0, Reordered: > 0, Corrupted: > 0, Retransmits: > 0, Wrapped: > 0, Aborted: > 0 }, "the wire was bad");
+        Assert.InRange(totals.Ipv6Seeds, totals.Seeds / 5, totals.Seeds / 2);
         Assert.True(totals.SimultaneousOpens > 0, "some ends that connected were seen in SYN-RECEIVED");
         foreach (TcpState state in Enum.GetValues<TcpState>())
         {
@@ -65,7 +66,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
         string text = trace.ToString();
         Assert.True(result.Ok, text[^Math.Min(text.Length, 2000)..]);
         Assert.Contains("Flags [S], seq 0, win ", text, StringComparison.Ordinal);
-        Assert.Contains("ARP who-has 10.0.0.", text, StringComparison.Ordinal);
+        Assert.Contains(result.Ipv6 ? "ICMPv6 who-has fd00::" : "ARP who-has 10.0.0.", text, StringComparison.Ordinal);
         Assert.Contains("seq 1:", text, StringComparison.Ordinal);
         Assert.Contains("seed 1: ok", text, StringComparison.Ordinal);
         Assert.Contains("both ends of every connection are closed", text, StringComparison.Ordinal);

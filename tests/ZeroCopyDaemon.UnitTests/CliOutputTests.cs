@@ -29,9 +29,19 @@ public sealed class CliOutputTests
         JsonElement json = JsonDocument.Parse(ProtoJson.Document(writer => StatusCommand.WriteJson(writer, status), indented: true)).RootElement;
         string[] processes = [.. json.GetProperty("processes").EnumerateArray().Select(p => $"{p.GetProperty("pid")} {p.GetProperty("role")}")];
         Assert.Equal(["10 kernel", "11 worker"], processes);
-        Assert.Equal("127.0.0.1:8080", json.GetProperty("addresses")[0].GetString());
+        Assert.Equal("127.0.0.1:8080", Assert.Single(json.GetProperty("addresses").EnumerateArray()).GetString());
         Assert.Equal("x", json.GetProperty("name").GetString());
         Assert.Equal(2, json.GetProperty("workers").GetArrayLength());
+    }
+
+    [Fact]
+    public void The_status_names_the_IPv6_address_beside_the_other()
+    {
+        StatusReply status = new();
+        status.Listeners.Add(new ListenAddress { Port = 8080, Address = "10.44.0.2:8080", Address6 = "[fd44::2]:8080" });
+        JsonElement json = JsonDocument.Parse(ProtoJson.Document(writer => StatusCommand.WriteJson(writer, status), indented: true)).RootElement;
+        Assert.Equal(["10.44.0.2:8080", "[fd44::2]:8080"], json.GetProperty("addresses").EnumerateArray().Select(address => address.GetString()));
+        Assert.Equal("[fd44::2]:8080", json.GetProperty("listeners")[0].GetProperty("address6").GetString());
     }
 
     [Fact]

@@ -7,20 +7,25 @@ using static ZeroCopyDaemon.UnitTests.IpHost;
 namespace ZeroCopyDaemon.UnitTests;
 
 /// <summary>Makes hostile frames out of good ones: bits flipped, lengths changed, cut short, padded; often with checksums put right again, so that they get past the first check.</summary>
-internal sealed class FrameMutator(int seed)
+/// <param name="seed">Decides what comes.</param>
+/// <param name="ipv6">Frames of both families.</param>
+internal sealed class FrameMutator(int seed, bool ipv6 = false)
 {
     private static readonly byte[][] Seeds = MakeSeeds();
+    private static readonly byte[][] BothSeeds = [.. Seeds, .. FrameSeeds6.Make()];
     private readonly Random _random = new(seed);
+    private readonly byte[][] _seeds = ipv6 ? BothSeeds : Seeds;
 
     /// <summary>Fields that say how long something is, or what follows: where parsers go wrong.</summary>
     private static readonly int[] TellingOffsets = [12, 13, 14, 16, 17, 18, 19, 20, 21, 23, 34, 35, 46, 47, 54, 55, 56, 57, 66, 67];
 
-    public static int SeedCount => Seeds.Length;
+    private static readonly int[] TellingOffsets6 = [12, 13, 14, 18, 19, 20, 21, 22, 38, 54, 55, 56, 57, 58, 62, 63, 64, 65, 66, 67, 78, 79];
 
     /// <param name="live">What the stack expects next and has sent so far, so that mutated segments also meet a live connection.</param>
     public byte[] Next((uint Seq, uint Ack)? live = null)
     {
-        byte[] frame = [.. Seeds[_random.Next(Seeds.Length)]];
+        byte[] frame = [.. _seeds[_random.Next(_seeds.Length)]];
+        bool is6 = frame[12] == 0x86;
         if (live is { } numbers && _random.Next(4) != 0)
         {
             JoinConnection(frame, numbers);
@@ -43,6 +48,13 @@ internal sealed class FrameMutator(int seed)
                 case 3:
                     Array.Resize(ref frame, frame.Length + _random.Next(200));
                     break;
+                case 4 when is6 && frame.Length > 61:
+                    BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(56), (ushort)((_random.Next(300) << 3) | _random.Next(2)));
+                    frame[61] = (byte)_random.Next(8);
+                    break;
+                case 5 when is6 && frame.Length > 20:
+                    BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(18), (ushort)_random.Next(frame.Length + 40));
+                    break;
                 case 4 when frame.Length > 24:
                     // Another place in another datagram, or one that is under way.
                     BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(20), (ushort)(_random.Next(300) | (_random.Next(3) << 12 & 0x2000)));
@@ -52,7 +64,8 @@ internal sealed class FrameMutator(int seed)
                     BinaryPrimitives.WriteUInt16BigEndian(frame.AsSpan(16), (ushort)_random.Next(frame.Length + 40));
                     break;
                 default:
-                    int offset = TellingOffsets[_random.Next(TellingOffsets.Length)];
+                    int[] telling = is6 ? TellingOffsets6 : TellingOffsets;
+                    int offset = telling[_random.Next(telling.Length)];
                     if (offset < frame.Length)
                     {
                         frame[offset] = (byte)_random.Next(256);
@@ -94,22 +107,26 @@ internal sealed class FrameMutator(int seed)
     private static void MendChecksums(byte[] frame)
     {
         FrameDissection dissection = HeaderDissector.Dissect(frame);
-        if (!dissection.IsIpv4)
+        if (!dissection.IsIp)
         {
             return;
         }
 
-        FixIpChecksum(frame);
+        if (dissection.IsIpv4)
+        {
+            FixIpChecksum(frame);
+        }
+
         int length = Math.Min(dissection.IpTotalLength - (dissection.L4Offset - 14), frame.Length - dissection.L4Offset);
         int field = dissection.Protocol == IpProtocol.Tcp ? TcpHeader.ChecksumOffset : IcmpHeader.ChecksumOffset;
-        if (dissection.IsFragment || length < field + 2 || dissection.Protocol is not (IpProtocol.Tcp or IpProtocol.Icmp))
+        if (dissection.IsFragment || length < field + 2 || dissection.Protocol is not (IpProtocol.Tcp or IpProtocol.Icmp or IpProtocol.Icmpv6))
         {
             return;
         }
 
         Span<byte> l4 = frame.AsSpan(dissection.L4Offset, length);
         BinaryPrimitives.WriteUInt16BigEndian(l4[field..], 0);
-        ulong sum = dissection.Protocol == IpProtocol.Tcp ? InternetChecksum.PseudoHeader(dissection.Source, dissection.Destination, IpProtocol.Tcp, length) : 0;
+        ulong sum = dissection.Protocol == IpProtocol.Icmp ? 0 : InternetChecksum.PseudoHeader(dissection.Source, dissection.Destination, dissection.Protocol, length);
         BinaryPrimitives.WriteUInt16BigEndian(l4[field..], InternetChecksum.Finish(InternetChecksum.Add(sum, l4)));
     }
 

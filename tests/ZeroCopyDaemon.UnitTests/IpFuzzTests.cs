@@ -6,13 +6,22 @@ namespace ZeroCopyDaemon.UnitTests;
 public sealed class IpFuzzTests
 {
     [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    public void Whatever_comes_in_every_frame_is_accounted_for_and_no_page_is_lost(int seed)
+    [InlineData(1, false)]
+    [InlineData(2, false)]
+    [InlineData(3, true)]
+    [InlineData(4, true)]
+    public void Whatever_comes_in_every_frame_is_accounted_for_and_no_page_is_lost(int seed, bool ipv6)
     {
-        using var host = new IpHost(options => options with { MaxReassemblies = 16, MaxReassemblyBytes = 40 * 4096, MaxNeighbors = 64 });
+        using var host = new IpHost(options => options with
+        {
+            MaxReassemblies = 16,
+            MaxReassemblyBytes = 40 * 4096,
+            MaxNeighbors = 64,
+            Address6 = ipv6 ? Ip6.Local : default,
+            Gateway6 = ipv6 ? Ip6.Gateway : default,
+        });
         host.Tcp.Keep = host.Device.Keep = false;
-        var mutator = new FrameMutator(seed);
+        var mutator = new FrameMutator(seed, ipv6);
         var random = new Random(seed);
         for (int i = 0; i < 200_000; i++)
         {
@@ -32,6 +41,7 @@ public sealed class IpFuzzTests
             }
 
             Assert.True(host.Ip.Reassembly.HeldBytes <= 40 * 4096 && host.Ip.Reassembly.Count <= 16 && host.Ip.Arp.Table.Count <= 64);
+            Assert.True(host.Ip.Ipv6 is not { } v6 || (v6.Reassembly.HeldBytes <= 40 * 4096 && v6.Reassembly.Count <= 16 && v6.Ndp.Table.Count <= 64));
             if (i % 2000 == 0)
             {
                 host.Pool.CheckInvariants();
@@ -40,13 +50,19 @@ public sealed class IpFuzzTests
         }
 
         // The run reached what it is meant to test.
+        string[] names6 =
+        [
+            "ip6.InDelivers", "ip6.ReasmOKs", "ip6.ReasmFails", "ip6.ReasmTimeout", "icmp6.OutEchoReplies", "icmp6.OutTimeExcds", "icmp6.OutDestUnreachs", "icmp6.OutParmProblems",
+            "icmp6.OutNeighborAdvertisements", "icmp6.InPktTooBigs",
+        ];
+        Assert.All(ipv6 ? names6 : [], name => Assert.True(host.Counter(name) > 10, name));
         foreach (string name in new[] { "ip.InDelivers", "ip.ReasmOKs", "ip.ReasmFails", "ip.ReasmTimeout", "icmp.OutEchoReps", "icmp.OutTimeExcds", "icmp.OutDestUnreachs", "arp.OutReplies" })
         {
             Assert.True(host.Counter(name) > 10, name);
         }
 
         host.Device.HoldCompletions = false;
-        host.Ip.Poll(host.NowUs + Reassembly.TimeoutUs);
+        host.Ip.Poll(host.NowUs + Reassembly.Ipv6TimeoutUs);
         host.AssertClean();
     }
 }

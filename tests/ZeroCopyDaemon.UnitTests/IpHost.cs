@@ -74,7 +74,7 @@ internal sealed class IpHost : IDisposable
     }
 
     public void AssertAccounted() =>
-        Assert.Equal(Ip.Counters.Frames, Drops.Total + Ip.Counters.FramesDelivered + Ip.Reassembly.HeldFrames);
+        Assert.Equal(Ip.Counters.Frames, Drops.Total + Ip.Counters.FramesDelivered + Ip.Reassembly.HeldFrames + (Ip.Ipv6?.Reassembly.HeldFrames ?? 0));
 
     public static byte[] Arp(ArpOperation operation, EthernetAddress senderMac, IpAddress sender, IpAddress target, EthernetAddress? destination = null)
     {

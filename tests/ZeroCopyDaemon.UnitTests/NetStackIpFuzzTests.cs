@@ -15,13 +15,15 @@ public sealed class NetStackIpFuzzTests
     private const int FramesPerSeed = 250_000;
 
     [Theory]
-    [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(9)]
-    [InlineData(36)]
-    public void A_stack_survives_whatever_comes_in_and_loses_no_page(int seed)
+    [InlineData(1, false)]
+    [InlineData(2, false)]
+    [InlineData(9, false)]
+    [InlineData(36, false)]
+    [InlineData(3, true)]
+    [InlineData(12, true)]
+    public void A_stack_survives_whatever_comes_in_and_loses_no_page(int seed, bool ipv6)
     {
-        using var run = new Run(seed);
+        using var run = new Run(seed, ipv6);
         for (int i = 0; i < FramesPerSeed; i++)
         {
             run.Step(i);
@@ -43,17 +45,20 @@ public sealed class NetStackIpFuzzTests
         private (uint Seq, uint Ack)? _live;
         private long _nowUs = 1_000_000;
         private int _accepted;
+        private int _accepted6;
 
-        public Run(int seed)
+        public Run(int seed, bool ipv6)
         {
             _random = new Random(seed);
-            _mutator = new FrameMutator(seed);
+            _mutator = new FrameMutator(seed, ipv6);
             _stack = new NetStack(
                 new NetStackOptions
                 {
                     Address = Local,
                     EthernetAddress = LocalMac,
                     Gateway = Gateway,
+                    Address6 = ipv6 ? Ip6.Local : default,
+                    Gateway6 = ipv6 ? Ip6.Gateway : default,
                     Secret = (UInt128)(ulong)seed,
                     MaxNeighbors = 64,
                     MaxReassemblies = 16,
@@ -63,7 +68,7 @@ public sealed class NetStackIpFuzzTests
                 _native.Pool,
                 _device);
             _stack.RootBudget.LimitBytes = 256 * 4096;
-            _listener = _stack.Listen(new IpEndpoint(Local, 80), backlog: 8);
+            _listener = _stack.Listen(new IpEndpoint(IpAddress.Any, 80), backlog: 8);
         }
 
         public void Step(int i)
@@ -106,6 +111,8 @@ public sealed class NetStackIpFuzzTests
                 Assert.True(counters[name] > 10, name);
             }
 
+            Assert.True(_stack.Options.Address6.IsAny || (_accepted6 > 10 && counters["ip6.ReasmOKs"] > 10 && counters["icmp6.OutEchoReplies"] > 10), $"{_accepted6} accepted over IPv6");
+
             _device.HoldCompletions = false;
             _device.Room = int.MaxValue;
             _listener.Close(_nowUs);
@@ -137,7 +144,7 @@ public sealed class NetStackIpFuzzTests
         private void AssertAccounted()
         {
             var counters = Counters();
-            long left = counters["rx.frames"] - counters["rx.frames_delivered"] - counters["ip.reasm_held_frames"];
+            long left = counters["rx.frames"] - counters["rx.frames_delivered"] - counters["ip.reasm_held_frames"] - counters.GetValueOrDefault("ip6.reasm_held_frames");
             Assert.True(left >= 0 && left <= _stack.Drops.Total);
         }
 
@@ -155,6 +162,7 @@ public sealed class NetStackIpFuzzTests
                 if ((events & TcpEvents.Accepted) != 0)
                 {
                     _accepted++;
+                    _accepted6 += connection.Local.Address.IsV4 ? 0 : 1;
                     connection.Listener!.MarkAccepted(connection);
                 }
 

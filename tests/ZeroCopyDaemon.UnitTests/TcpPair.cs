@@ -14,13 +14,13 @@ internal sealed class TcpPair : IDisposable
     private readonly PriorityQueue<(TcpPairHost To, byte[] Frame), (long, long)> _cable = new();
     private long _carried;
 
-    public TcpPair(Func<TcpOptions, TcpOptions>? configure = null, Func<NicOptions, NicOptions>? nic = null, int pages = 4096)
+    public TcpPair(Func<TcpOptions, TcpOptions>? configure = null, Func<NicOptions, NicOptions>? nic = null, int pages = 4096, bool ipv6 = false)
     {
         var options = new NicOptions { RxRingSize = 1024, TxRingSize = 256 };
         options = nic?.Invoke(options) ?? options;
         TcpOptions tcp = configure?.Invoke(new TcpOptions()) ?? new TcpOptions();
-        Left = new TcpPairHost(this, "10.0.0.1", options, tcp, pages);
-        Right = new TcpPairHost(this, "10.0.0.2", options, tcp, pages);
+        Left = new TcpPairHost(this, "10.0.0.1", ipv6 ? "fd00::1" : "::", options, tcp, pages);
+        Right = new TcpPairHost(this, "10.0.0.2", ipv6 ? "fd00::2" : "::", options, tcp, pages);
         (Left.Peer, Right.Peer) = (Right, Left);
     }
 
@@ -124,20 +124,23 @@ internal sealed unsafe class TcpPairHost : IWirePort, IDisposable
     private readonly TcpPair _pair;
     private readonly NativePool _native;
 
-    public TcpPairHost(TcpPair pair, string address, NicOptions options, TcpOptions tcp, int pages)
+    public TcpPairHost(TcpPair pair, string address, string address6, NicOptions options, TcpOptions tcp, int pages)
     {
         _pair = pair;
         _native = new NativePool(pages, fragments: options.FragmentCapacity(new PoolGeometry(4096, pages)));
-        Address = IpAddress.Parse(address);
+        var address4 = IpAddress.Parse(address);
+        var ipv6 = IpAddress.Parse(address6);
+        Address = ipv6.IsAny ? address4 : ipv6;
         Nic = new NicModel(options, _native.Pool.Geometry) { Wire = this };
         Driver = new NicDriver(Nic, _native.Pool);
-        var stack = new NetStackOptions { Address = Address, EthernetAddress = EthernetAddress.ForHost(Address), Secret = 42, Tcp = tcp };
+        var stack = new NetStackOptions { Address = address4, Address6 = ipv6, EthernetAddress = EthernetAddress.ForHost(address4), Secret = 42, Tcp = tcp };
         Stack = new NetStack(stack, _native.Pool, Driver);
         Stack.RootBudget.LimitBytes = (long)(pages - (options.RxRingSize * 5 / 4)) * _native.Pool.Geometry.PageSize;
     }
 
     public TcpPairHost Peer { get; set; } = null!;
 
+    /// <summary>The IPv6 address, if it has one.</summary>
     public IpAddress Address { get; }
 
     public PagePool Pool => _native.Pool;

@@ -62,6 +62,10 @@ internal static class StatusCommand
         foreach (ListenAddress listener in status.Listeners)
         {
             json.WriteStringValue(listener.Address);
+            if (listener.Address6.Length > 0)
+            {
+                json.WriteStringValue(listener.Address6);
+            }
         }
 
         json.WriteEndArray();
@@ -84,7 +88,7 @@ internal static class StatusCommand
 
         foreach (ListenAddress listener in status.Listeners)
         {
-            console.WriteLine($"clients connect to {listener.Address} ({listener.Workers} workers, app {status.App}, strategy {status.Strategy})");
+            console.WriteLine($"clients connect to {listener.Address}{(listener.Address6.Length > 0 ? $" or {listener.Address6}" : "")} ({listener.Workers} workers, app {status.App}, strategy {status.Strategy})");
         }
 
         console.Write(WorkersView.Render(status.Workers.Where(IsPresent), console.Profile.Width));

@@ -25,6 +25,8 @@ internal sealed class KernelHostLauncher : IKernelHostLauncher
             TapDevice = settings.TapDevice,
             Address = settings.Address,
             HostAddress = settings.HostAddress,
+            Address6 = settings.Address6,
+            HostAddress6 = settings.HostAddress6,
             NetworkNamespace = settings.NetworkNamespace,
             Tso = settings.Tso,
             Bind = settings.Bind,

@@ -41,6 +41,12 @@ internal sealed record DaemonSettings
     /// <summary>Linux's address on a TAP; empty = the first one free.</summary>
     public string HostAddress { get; init; } = string.Empty;
 
+    /// <summary>The kernel's IPv6 address on a TAP, with its prefix length; empty = one that goes with <see cref="Address"/>, <c>off</c> = none.</summary>
+    public string Address6 { get; init; } = string.Empty;
+
+    /// <summary>Linux's IPv6 address on a TAP; empty = the first one free.</summary>
+    public string HostAddress6 { get; init; } = string.Empty;
+
     /// <summary>Network namespace of the TAP; empty = this one.</summary>
     public string NetworkNamespace { get; init; } = string.Empty;
 

@@ -43,6 +43,8 @@ internal static class SettingsTable
         new("tap", "Wire:Tap", "DEVICE", "With --wire tap: the device's name [the first free zcdN]", (s, v) => s with { TapDevice = ParseToken("device", v) }) { OnlyOnWires = ["tap"] },
         new("address", "Wire:Address", "ADDRESS/LEN", "With --wire tap: the kernel's own address [the second of a free 10.44.N.0/24]", (s, v) => s with { Address = ParseNetwork(v) }) { OnlyOnWires = ["tap"] },
         new("host-address", "Wire:HostAddress", "ADDRESS", "With --wire tap: this host's address on the device [the first one free]", (s, v) => s with { HostAddress = ParseAddress(v) }) { OnlyOnWires = ["tap"] },
+        new("address6", "Wire:Address6", "ADDRESS/LEN", "With --wire tap: the kernel's own IPv6 address, or off [fd44:0:0:N::2/64, as the IPv4 network]", (s, v) => s with { Address6 = ParseNetwork6(v) }) { OnlyOnWires = ["tap"] },
+        new("host-address6", "Wire:HostAddress6", "ADDRESS", "With --wire tap: this host's IPv6 address on the device [the first one free]", (s, v) => s with { HostAddress6 = ParseAddress6(v) }) { OnlyOnWires = ["tap"] },
         new("netns", "Wire:Netns", "NAME", "With --wire tap: network namespace that the device is made in [this one]", (s, v) => s with { NetworkNamespace = ParseToken("network namespace", v) }) { OnlyOnWires = ["tap"] },
         new("impair", "Wire:Impair", "SPEC", "What happens to frames, both ways, as in loss=1%,delay=20ms; also jitter, reorder, reorder-delay, duplicate, corrupt, rate=100mbit, queue=1000, seed [nothing]", (s, v) => s with { Impair = ParseImpairment(v) }),
         App,
@@ -142,6 +144,16 @@ internal static class SettingsTable
         value.Split('/') is [string address, string length] && IPAddress.TryParse(address, out _) && int.TryParse(length, NumberStyles.None, CultureInfo.InvariantCulture, out int bits) && bits is >= 1 and <= 30
             ? value
             : throw new FormatException("give an IPv4 address with the length of its network's prefix, such as 10.44.0.2/24");
+
+    private static string ParseNetwork6(string value) =>
+        string.Equals(value.Trim(), "off", StringComparison.OrdinalIgnoreCase)
+        || (value.Split('/') is [string address, string length] && IsIpv6(address) && int.TryParse(length, NumberStyles.None, CultureInfo.InvariantCulture, out int bits) && bits is >= 1 and <= 126)
+            ? value.Trim()
+            : throw new FormatException("give an IPv6 address with the length of its network's prefix, such as fd44::2/64, or say off");
+
+    private static string ParseAddress6(string value) => IsIpv6(value) ? value : throw new FormatException("name an IPv6 address, such as fd44::1");
+
+    private static bool IsIpv6(string text) => IPAddress.TryParse(text, out IPAddress? address) && address.AddressFamily == System.Net.Sockets.AddressFamily.InterNetworkV6;
 
     private static bool ParseSwitch(string value) => value.Trim().ToUpperInvariant() switch
     {

@@ -133,7 +133,7 @@ internal sealed class ControlService(KernelHost host) : Protocol.Control.Control
         reply.Notes.AddRange(host.Notes);
         reply.Listeners.AddRange(core.Sockets.Listeners.Select(listener => new ListenAddress
         {
-            Port = (uint)listener.Port, Address = listener.PublicAddress, Workers = (uint)listener.Members.Count,
+            Port = (uint)listener.Port, Address = listener.PublicAddress, Workers = (uint)listener.Members.Count, Address6 = listener.PublicAddress6,
         }));
         reply.Workers.AddRange(Snapshots.Workers(core, PollLoop.NowUs));
         return reply;

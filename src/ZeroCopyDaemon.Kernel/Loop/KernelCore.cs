@@ -35,6 +35,7 @@ internal sealed class KernelCore : ICounterSource
     private int _lastWorkerId;
     private long _listenersCloseAtUs = long.MaxValue;
     private long _conflictsTold;
+    private long _conflictsTold6;
     private int _mtu;
     private bool _linkUp;
 
@@ -256,8 +257,8 @@ internal sealed class KernelCore : ICounterSource
             string address = expose(port);
             try
             {
-                TcpListener tcp = Stack.Listen(new Net.Addresses.IpEndpoint(Stack.Options.Address, (ushort)port), backlog, Stack.RootBudget);
-                listener = Sockets.AddListener(tcp, port, address);
+                TcpListener tcp = Stack.Listen(new IpEndpoint(IpAddress.Any, (ushort)port), backlog, Stack.RootBudget);
+                listener = Sockets.AddListener(tcp, port, address, Wire.AlsoAt(port));
             }
             catch (InvalidOperationException e)
             {
@@ -339,13 +340,18 @@ internal sealed class KernelCore : ICounterSource
             Stack.OnMtuChanged();
         }
 
-        (long conflicts, EthernetAddress hardware) = Stack.AddressConflicts;
-        if (conflicts != 0 && _conflictsTold == 0)
+        TellConflict(Stack.AddressConflicts, ref _conflictsTold, Stack.Options.Address, "--address");
+        TellConflict(Stack.AddressConflicts6, ref _conflictsTold6, Stack.Options.Address6, "--address6");
+    }
+
+    private void TellConflict((long Count, EthernetAddress Hardware) conflicts, ref long told, IpAddress address, string setting)
+    {
+        if (conflicts.Count != 0 && told == 0)
         {
-            Notice?.Invoke($"another host on the wire ({hardware}) says that it has the address {Stack.Options.Address}: clients may reach that one instead; choose another --address, or take the address from it");
+            Notice?.Invoke($"another host on the wire ({conflicts.Hardware}) says that it has the address {address}: clients may reach that one instead; choose another {setting}, or take the address from it");
         }
 
-        _conflictsTold = conflicts;
+        told = conflicts.Count;
     }
 
     /// <summary>Each worker's share of the pool, so that one that never releases can't starve the others.</summary>

@@ -58,7 +58,7 @@ internal sealed class SocketConnection(TcpConnection tcp, SocketListener? listen
 }
 
 /// <summary>A listening port, shared by the workers that asked for it. Loop thread only.</summary>
-internal sealed class SocketListener(uint id, TcpListener tcp, int port, string publicAddress)
+internal sealed class SocketListener(uint id, TcpListener tcp, int port, string publicAddress, string publicAddress6)
 {
     public uint Id { get; } = id;
 
@@ -68,6 +68,9 @@ internal sealed class SocketListener(uint id, TcpListener tcp, int port, string 
 
     /// <summary>Where a real client connects to.</summary>
     public string PublicAddress { get; } = publicAddress;
+
+    /// <summary>Where it can also connect to, over IPv6; empty = nowhere.</summary>
+    public string PublicAddress6 { get; } = publicAddress6;
 
     /// <summary>Workers that take connections from it, in the order they came.</summary>
     public List<AttachedWorker> Members { get; } = [];

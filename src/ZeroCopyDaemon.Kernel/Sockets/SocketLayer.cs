@@ -39,9 +39,9 @@ internal sealed partial class SocketLayer(NetStack stack, PagePool pool, int max
 
     public SocketListener? FindListenerByPort(int port) => _listeners.Values.FirstOrDefault(listener => listener.Port == port);
 
-    public SocketListener AddListener(TcpListener tcp, int port, string publicAddress)
+    public SocketListener AddListener(TcpListener tcp, int port, string publicAddress, string publicAddress6)
     {
-        var listener = new SocketListener(_nextListener++, tcp, port, publicAddress);
+        var listener = new SocketListener(_nextListener++, tcp, port, publicAddress, publicAddress6);
         tcp.Owner = listener;
         _listeners.Add(listener.Id, listener);
         return listener;

@@ -29,6 +29,9 @@ public readonly record struct EthernetAddress(ulong Value)
     /// <summary>A locally administered address made from an IPv4 address: 02:5a followed by its four bytes. For modelled hosts.</summary>
     public static EthernetAddress ForHost(IpAddress address) => new(0x025A_0000_0000UL | address.V4);
 
+    /// <summary>The MAC that an IPv6 group's packets are sent to: 33:33 and its last four bytes (RFC 2464 section 7).</summary>
+    public static EthernetAddress ForGroup(IpAddress group) => new(0x3333_0000_0000UL | (uint)group.Low);
+
     /// <inheritdoc/>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,

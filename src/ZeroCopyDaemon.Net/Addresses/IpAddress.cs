@@ -31,6 +31,20 @@ public readonly struct IpAddress : IEquatable<IpAddress>
     /// <summary>An IPv4 address from its four dotted parts.</summary>
     public static IpAddress FromV4(byte a, byte b, byte c, byte d) => FromV4(((uint)a << 24) | ((uint)b << 16) | ((uint)c << 8) | d);
 
+    /// <summary>ff02::1: everybody on the link.</summary>
+    public static IpAddress AllNodes => new(0xFF02_0000_0000_0000, 1);
+
+    /// <summary>The link-local IPv6 address that a MAC makes (RFC 4291 appendix A, RFC 2464 section 5).</summary>
+    public static IpAddress LinkLocalOf(EthernetAddress hardware)
+    {
+        const ulong UniversalLocalBit = 0x0200_0000_0000_0000;
+        ulong upper = hardware.Value >> 24, lower = hardware.Value & 0xFF_FFFF;
+        return new(0xFE80_0000_0000_0000, ((upper << 40) | 0xFF_FE00_0000 | lower) ^ UniversalLocalBit);
+    }
+
+    /// <summary>The group that neighbour solicitations for this IPv6 address are sent to (RFC 4291 section 2.7.1).</summary>
+    public IpAddress SolicitedNode => new(0xFF02_0000_0000_0000, 0x1_FF00_0000 | (_low & 0xFF_FFFF));
+
     /// <summary>Reads 4 (IPv4) or 16 (IPv6) bytes in network order.</summary>
     public static IpAddress Read(ReadOnlySpan<byte> bytes) => bytes.Length == 4
         ? FromV4(BinaryPrimitives.ReadUInt32BigEndian(bytes))
@@ -44,6 +58,12 @@ public readonly struct IpAddress : IEquatable<IpAddress>
 
     /// <summary>IPv4 multicast (224.0.0.0/4) or IPv6 multicast (ff00::/8).</summary>
     public bool IsMulticast => IsV4 ? (V4 >> 28) == 0xE : (_high >> 56) == 0xFF;
+
+    /// <summary>127.0.0.0/8, or ::1.</summary>
+    public bool IsLoopback => IsV4 ? (V4 >> 24) == 127 : _high == 0 && _low == 1;
+
+    /// <summary>An IPv6 address that means something on one link only (fe80::/10, RFC 4291 section 2.5.6).</summary>
+    public bool IsLinkLocal => _high >> 54 == 0xFE80 >> 6;
 
     /// <summary>255.255.255.255.</summary>
     public bool IsLimitedBroadcast => IsV4 && V4 == 0xFFFF_FFFF;

@@ -28,7 +28,7 @@ internal sealed class IcmpErrors(AddressPlan addresses, PagePool pool, Ipv4Outpu
     /// host, and keeps the chain.
     /// </summary>
     [SkipLocalsInit]
-    public void Answer(in Ipv4Datagram about, IcmpType type, byte code, long nowUs)
+    public void Answer(in IpDatagram about, IcmpType type, byte code, long nowUs)
     {
         Span<byte> first = stackalloc byte[QuotedBytes];
         ReadOnlySpan<byte> quoted = about.FirstBytes(pool, first);
@@ -80,7 +80,7 @@ internal sealed class IcmpErrors(AddressPlan addresses, PagePool pool, Ipv4Outpu
 
     /// <summary>Takes in an error whose checksum is right; the caller keeps the chain. False if it is of no use: it doesn't quote a TCP segment that we could have sent.</summary>
     [SkipLocalsInit]
-    public bool Receive(in Ipv4Datagram datagram, scoped in IcmpView icmp, long nowUs)
+    public bool Receive(in IpDatagram datagram, scoped in IcmpView icmp, long nowUs)
     {
         switch (icmp.Type)
         {

@@ -13,7 +13,7 @@ internal enum IpSendResult
     /// <summary>No room on the TX ring; nothing was taken.</summary>
     RingFull,
 
-    /// <summary>The next hop's MAC isn't known yet; ARP is under way, nothing was taken, <see cref="ITcpInput.OnNeighborResolved"/> or <see cref="ITcpInput.OnNeighborFailed"/> follows.</summary>
+    /// <summary>The next hop's MAC isn't known yet and is being asked for; nothing was taken, <see cref="ITcpInput.OnNeighborResolved"/> or <see cref="ITcpInput.OnNeighborFailed"/> follows.</summary>
     AwaitingNeighbor,
 
     /// <summary>No route.</summary>
@@ -31,7 +31,7 @@ internal interface IIpOutput
     /// <summary>True if the address is one of this host's.</summary>
     bool IsLocal(IpAddress address);
 
-    /// <summary>The address to use as source towards a peer.</summary>
+    /// <summary>The address to use as source towards a peer, of its family; Any = we have none of that family.</summary>
     IpAddress SourceFor(IpAddress remote);
 }
 
@@ -42,11 +42,12 @@ internal interface ITcpInput
 
     void OnNeighborResolved(IpAddress nextHop, long nowUs);
 
-    /// <summary>Nobody answered ARP for this next hop.</summary>
+    /// <summary>Nobody answered for this next hop.</summary>
     void OnNeighborFailed(IpAddress nextHop, long nowUs);
 
     /// <summary>
-    /// An ICMP error quoted one of our segments (RFC 792; quoted addresses as we sent it). Type and code as received; <paramref name="nextHopMtu"/> for "fragmentation needed", else 0.
+    /// An ICMP error quoted one of our segments (quoted addresses as we sent it). Type and code are those of RFC 792: an ICMPv6 error comes as what RFC 7915 section 5.2 makes of it, a "packet too big" as
+    /// "fragmentation needed". <paramref name="nextHopMtu"/> for that one, else 0; over IPv6 never less than 1280.
     /// </summary>
     void OnIcmpError(IpEndpoint local, IpEndpoint remote, SeqNumber quotedSeq, byte type, byte code, int nextHopMtu, long nowUs);
 }

@@ -20,10 +20,6 @@ internal sealed class IpCounters : ICounterSource
     public long IpOutRequests;
     public long IpOutDiscards;
     public long IpOutNoRoutes;
-    public long IpReasmTimeout;
-    public long IpReasmReqds;
-    public long IpReasmOKs;
-    public long IpReasmFails;
     public long IpFragOKs;
     public long IpFragCreates;
     public long IcmpInMsgs;
@@ -66,10 +62,6 @@ internal sealed class IpCounters : ICounterSource
         visitor.Counter("ip.OutRequests", IpOutRequests);
         visitor.Counter("ip.OutDiscards", IpOutDiscards);
         visitor.Counter("ip.OutNoRoutes", IpOutNoRoutes);
-        visitor.Counter("ip.ReasmTimeout", IpReasmTimeout);
-        visitor.Counter("ip.ReasmReqds", IpReasmReqds);
-        visitor.Counter("ip.ReasmOKs", IpReasmOKs);
-        visitor.Counter("ip.ReasmFails", IpReasmFails);
         visitor.Counter("ip.FragOKs", IpFragOKs);
         visitor.Counter("ip.FragCreates", IpFragCreates);
         visitor.Counter("icmp.InMsgs", IcmpInMsgs);

@@ -10,7 +10,7 @@ using ZeroCopyDaemon.Net.Tcp;
 namespace ZeroCopyDaemon.Net.Ip;
 
 /// <summary>
-/// Everything below TCP: Ethernet and IPv4 input, and the parts that do ARP, ICMP, reassembly and output. On every path a frame's chain is released or handed on exactly once,
+/// Everything below TCP: Ethernet and IPv4 input, the parts that do ARP, ICMP, reassembly and output, and <see cref="Ipv6Layer"/> beside them if we have an IPv6 address. On every path a frame's chain is released or handed on exactly once,
 /// and the frame is delivered, held by reassembly, or counted by a <see cref="DropReason"/>.
 /// </summary>
 internal sealed class IpLayer : IFrameReceiver, ICounterSource
@@ -20,6 +20,7 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
     private readonly AddressPlan _addresses;
     private readonly IcmpErrors _errors;
     private readonly IcmpEcho _echo;
+    private readonly HeldChains _held;
     private readonly TcpSegmentInput _segments;
     private ITcpInput? _tcp;
 
@@ -30,11 +31,13 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
         _addresses = new AddressPlan(options);
         Arp = new ArpLayer(_addresses, options.MaxNeighbors, device, Counters, drops);
         var output = new Ipv4Output(_addresses, Arp, device, Counters, firstIdentification: (ushort)(options.Secret >> 56));
-        Output = output;
+        _held = new HeldChains(pool, device);
         _errors = new IcmpErrors(_addresses, pool, output, device, Counters, options.IcmpRatePerSecond);
-        _echo = new IcmpEcho(pool, output, device, Counters);
-        Reassembly = new Reassembly(options, pool, Counters, drops, _errors);
+        _echo = new IcmpEcho(pool, output, device, _held, Counters);
+        Reassembly = new Reassembly(options, Reassembly.TimeoutUs, pool, drops, AnswerTimeout);
         _segments = new TcpSegmentInput(pool, Counters);
+        Ipv6 = options.Address6.IsAny ? null : new Ipv6Layer(options, pool, device, _held, _segments, Counters, drops);
+        Output = new IpOutput(_addresses, output, Ipv6, Counters);
     }
 
     /// <summary>Who gets segments and is told of neighbours and ICMP errors. Set before the first frame.</summary>
@@ -46,6 +49,10 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
             _tcp = value;
             Arp.Listener = value;
             _errors.Listener = value;
+            if (Ipv6 is not null)
+            {
+                Ipv6.Tcp = value;
+            }
         }
     }
 
@@ -56,20 +63,25 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
 
     public Reassembly Reassembly { get; }
 
+    /// <summary>Null if we have no IPv6 address.</summary>
+    public Ipv6Layer? Ipv6 { get; }
+
     public IpCounters Counters { get; } = new();
 
     /// <summary>Echo replies whose pages the device may still read.</summary>
-    public int HeldEchoes => _echo.Held;
+    public int HeldEchoes => _held.Count;
 
     /// <summary>When <see cref="Poll"/> must be called next; <see cref="long.MaxValue"/> if nothing is due.</summary>
-    public long NextDeadlineUs => Math.Min(Math.Min(Arp.NextDeadlineUs, Reassembly.NextDeadlineUs), _echo.NextDeadlineUs);
+    public long NextDeadlineUs => Math.Min(
+        Math.Min(Arp.NextDeadlineUs, Reassembly.NextDeadlineUs), Math.Min(_held.NextDeadlineUs, Ipv6?.NextDeadlineUs ?? long.MaxValue));
 
     /// <summary>Runs what is due, and gives back pages that the device has read.</summary>
     public void Poll(long nowUs)
     {
-        _echo.ReleaseCompleted(nowUs);
+        _held.ReleaseCompleted(nowUs);
         Arp.RunTimers(nowUs);
         Reassembly.RunTimers(nowUs);
+        Ipv6?.Poll(nowUs);
     }
 
     /// <inheritdoc/>
@@ -84,7 +96,8 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
 
         EthernetAddress destination = ethernet.Destination;
         bool isBroadcast = destination == EthernetAddress.Broadcast;
-        if (!isBroadcast && !_addresses.IsOwnHardware(destination))
+        bool isIpv6 = ethernet.EtherType == EtherType.Ipv6 && Ipv6 is not null;
+        if (!isBroadcast && !_addresses.IsOwnHardware(destination) && !(isIpv6 && Ipv6!.Addresses.IsJoined(destination)))
         {
             Drop(DropReason.OTHERHOST, frame.Payload);
             return;
@@ -94,6 +107,9 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
         {
             case EtherType.Ipv4:
                 ReceiveIpv4(frame, ethernet.Payload, isBroadcast, nowUs);
+                break;
+            case EtherType.Ipv6 when isIpv6:
+                Ipv6!.Receive(frame, ethernet.Payload, destination.IsGroup, nowUs);
                 break;
             case EtherType.Arp:
                 _pool.ReleaseChain(frame.Payload);
@@ -111,8 +127,13 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
         Counters.VisitCounters(visitor);
         Arp.Table.VisitCounters(visitor);
         visitor.Counter("arp.res_failed", Arp.Failures);
+        visitor.Counter("ip.ReasmTimeout", Reassembly.TimedOut);
+        visitor.Counter("ip.ReasmReqds", Reassembly.Requests);
+        visitor.Counter("ip.ReasmOKs", Reassembly.Completed);
+        visitor.Counter("ip.ReasmFails", Reassembly.Failed);
         visitor.Counter("ip.reasm_held_bytes", Reassembly.HeldBytes);
         visitor.Counter("ip.reasm_held_frames", Reassembly.HeldFrames);
+        Ipv6?.VisitCounters(visitor);
     }
 
     [SkipLocalsInit]
@@ -156,7 +177,7 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
         if (!ip.IsFragment)
         {
             Deliver(
-                new Ipv4Datagram
+                new IpDatagram
                 {
                     Source = ip.Source,
                     Destination = ip.Destination,
@@ -174,10 +195,21 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
 
         Invariant.That(head.Length == 0, "the device puts payload into pages, not into the header buffer");
         Span<byte> header = stackalloc byte[Ipv4Header.MaxLength];
-        if (Reassembly.TryComplete(ip, chain, inPages, nowUs, header, out int headerLength, out int datagram, out int datagramLength, out int frames))
+        var part = new IpFragment
+        {
+            Source = ip.Source,
+            Destination = ip.Destination,
+            Protocol = ip.Protocol,
+            Identification = ip.Identification,
+            Offset = ip.FragmentOffset,
+            More = ip.MoreFragments,
+            Header = ip.Header,
+            CountedHeaderLength = ip.HeaderLength,
+        };
+        if (Reassembly.TryComplete(part, chain, inPages, nowUs, header, out int headerLength, out int datagram, out int datagramLength, out int frames))
         {
             Deliver(
-                new Ipv4Datagram
+                new IpDatagram
                 {
                     Source = ip.Source,
                     Destination = ip.Destination,
@@ -220,7 +252,7 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
         return verdict == Ipv4OptionsVerdict.SourceRoute ? DropReason.IP_OPTIONS : DropReason.IP_INHDR;
     }
 
-    private void Deliver(in Ipv4Datagram datagram, long nowUs)
+    private void Deliver(in IpDatagram datagram, long nowUs)
     {
         switch (datagram.Protocol)
         {
@@ -228,7 +260,10 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
                 if (_segments.Receive(datagram, _tcp, nowUs) is { } reason)
                 {
                     Drop(reason, datagram);
+                    break;
                 }
+
+                Counters.IpInDelivers++;
 
                 break;
             case IpProtocol.Icmp:
@@ -249,7 +284,7 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
     }
 
     [SkipLocalsInit]
-    private void ReceiveIcmp(in Ipv4Datagram datagram, long nowUs)
+    private void ReceiveIcmp(in IpDatagram datagram, long nowUs)
     {
         Counters.IcmpInMsgs++;
         Span<byte> scratch = stackalloc byte[IcmpHeader.Length];
@@ -298,13 +333,15 @@ internal sealed class IpLayer : IFrameReceiver, ICounterSource
         _pool.ReleaseChain(datagram.Payload);
     }
 
+    private void AnswerTimeout(in IpDatagram about, long nowUs) => _errors.Answer(about, IcmpType.TimeExceeded, IcmpCode.FragmentReassembly, nowUs);
+
     private void Drop(DropReason reason, int chain)
     {
         _drops.Count(reason);
         _pool.ReleaseChain(chain);
     }
 
-    private void Drop(DropReason reason, in Ipv4Datagram datagram)
+    private void Drop(DropReason reason, in IpDatagram datagram)
     {
         _drops.Count(reason, datagram.Frames);
         _pool.ReleaseChain(datagram.Payload);

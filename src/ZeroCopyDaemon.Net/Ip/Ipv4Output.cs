@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Devices;
@@ -8,20 +7,14 @@ using ZeroCopyDaemon.Net.Tcp;
 namespace ZeroCopyDaemon.Net.Ip;
 
 /// <summary>Frames what TCP and ICMP send, and puts it on the TX ring. Keeps nothing: what doesn't fit now is the sender's to keep.</summary>
-internal sealed class Ipv4Output(AddressPlan addresses, ArpLayer arp, IFrameDevice device, IpCounters counters, ushort firstIdentification) : IIpOutput
+internal sealed class Ipv4Output(AddressPlan addresses, ArpLayer arp, IFrameDevice device, IpCounters counters, ushort firstIdentification)
 {
     private ushort _identification = firstIdentification;
 
     /// <summary>Longest IP datagram that goes out in one frame.</summary>
     public int Mtu => device.Mtu;
 
-    /// <inheritdoc/>
-    public bool IsLocal(IpAddress address) => addresses.IsLocal(address);
-
-    /// <inheritdoc/>
-    public IpAddress SourceFor(IpAddress remote) => addresses.SourceFor(remote);
-
-    /// <inheritdoc/>
+    /// <summary>As <see cref="IIpOutput.SendTcp"/>, between two IPv4 addresses.</summary>
     [SkipLocalsInit]
     public IpSendResult SendTcp(in TcpHeaderToSend header, ReadOnlySpan<TxChunk> payload, int payloadLength, int mss, long nowUs)
     {
@@ -35,33 +28,11 @@ internal sealed class Ipv4Output(AddressPlan addresses, ArpLayer arp, IFrameDevi
         int tcpHeaderLength = TcpHeader.MinLength + header.Options.Length;
         int segmentLength = tcpHeaderLength + payloadLength;
         bool partial = mss > 0 || device.TxChecksumOffload;
-        ulong sum = InternetChecksum.PseudoHeader(source, destination, IpProtocol.Tcp, segmentLength);
 
         Span<byte> headers = stackalloc byte[EthernetHeader.Length + Ipv4Header.MinLength + TcpHeader.MaxLength];
         WriteIpHeaders(headers, hardware, source, destination, IpProtocol.Tcp, segmentLength, 0, Ipv4Header.DontFragment);
         Span<byte> tcp = headers.Slice(EthernetHeader.Length + Ipv4Header.MinLength, tcpHeaderLength);
-        TcpHeader.Write(
-            tcp,
-            header.Source.Port,
-            header.Destination.Port,
-            header.Seq,
-            header.Ack,
-            header.Flags,
-            header.Window,
-            header.Options,
-            checksum: partial ? InternetChecksum.Fold(sum) : (ushort)0);
-        if (!partial)
-        {
-            var accumulator = new ChecksumAccumulator(sum);
-            accumulator.Add(tcp);
-            foreach (ref readonly TxChunk chunk in payload)
-            {
-                accumulator.Add(chunk.Span);
-            }
-
-            BinaryPrimitives.WriteUInt16BigEndian(tcp[TcpHeader.ChecksumOffset..], accumulator.Finish());
-        }
-
+        TcpFraming.Write(tcp, header, payload, segmentLength, partial);
         headers = headers[..(EthernetHeader.Length + Ipv4Header.MinLength + tcpHeaderLength)];
         if (!device.TryTransmit(new TxFrame(headers, payload, payloadLength, mss, partial)))
         {

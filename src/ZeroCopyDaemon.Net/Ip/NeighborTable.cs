@@ -47,13 +47,14 @@ internal struct Neighbor
 /// The neighbours: at most a fixed number, in order of when they were last heard of, with a timer for those being asked. Does no I/O. Memory
 /// grows with the entries used, up to the limit.
 /// </summary>
-internal sealed class NeighborTable(int capacity) : ICounterSource
+internal sealed class NeighborTable(int capacity, string protocol) : ICounterSource
 {
     public const int None = -1;
 
     /// <summary>How long an address counts as confirmed.</summary>
     public const long ReachableUs = 30_000_000;
 
+    private readonly string[] _names = Array.ConvertAll(["entries", "allocs", "destroys", "lookups", "hits", "table_fulls"], name => $"{protocol}.{name}");
     private readonly Dictionary<IpAddress, int> _index = [];
     private Neighbor[] _entries = new Neighbor[Math.Min(capacity, 16)];
     private int _used;
@@ -125,13 +126,17 @@ internal sealed class NeighborTable(int capacity) : ICounterSource
         return entry;
     }
 
-    /// <summary>The neighbour told its address: it is reachable, and the newest.</summary>
-    public void Confirm(int entry, EthernetAddress hardware, long nowUs)
+    /// <summary>The neighbour's address is known: it is the newest, and nobody is asked for it any more.</summary>
+    /// <param name="entry">Its entry.</param>
+    /// <param name="hardware">Its MAC.</param>
+    /// <param name="state"><see cref="NeighborState.Reachable"/> if it answered, <see cref="NeighborState.Stale"/> if it was merely heard of.</param>
+    /// <param name="nowUs">The time.</param>
+    public void Learn(int entry, EthernetAddress hardware, NeighborState state, long nowUs)
     {
         StopTimer(entry);
         ref Neighbor neighbor = ref _entries[entry];
         neighbor.Hardware = hardware;
-        neighbor.State = NeighborState.Reachable;
+        neighbor.State = state;
         neighbor.ConfirmedUs = nowUs;
         neighbor.Requests = 0;
         Unlink(entry);
@@ -191,12 +196,12 @@ internal sealed class NeighborTable(int capacity) : ICounterSource
     /// <inheritdoc/>
     public void VisitCounters(ICounterVisitor visitor)
     {
-        visitor.Counter("arp.entries", Count);
-        visitor.Counter("arp.allocs", _allocs);
-        visitor.Counter("arp.destroys", _destroys);
-        visitor.Counter("arp.lookups", _lookups);
-        visitor.Counter("arp.hits", _hits);
-        visitor.Counter("arp.table_fulls", _full);
+        visitor.Counter(_names[0], Count);
+        visitor.Counter(_names[1], _allocs);
+        visitor.Counter(_names[2], _destroys);
+        visitor.Counter(_names[3], _lookups);
+        visitor.Counter(_names[4], _hits);
+        visitor.Counter(_names[5], _full);
     }
 
     private bool EvictOldest()

@@ -5,16 +5,48 @@ using ZeroCopyDaemon.Net.Packets;
 
 namespace ZeroCopyDaemon.Net.Ip;
 
+/// <summary>A part of a datagram, of either family.</summary>
+internal readonly ref struct IpFragment
+{
+    public IpAddress Source { get; init; }
+
+    public IpAddress Destination { get; init; }
+
+    /// <summary>Tells datagrams apart in IPv4; <see cref="IpProtocol.None"/> in IPv6.</summary>
+    public IpProtocol Protocol { get; init; }
+
+    public uint Identification { get; init; }
+
+    /// <summary>In bytes.</summary>
+    public int Offset { get; init; }
+
+    public bool More { get; init; }
+
+    /// <summary>What is kept of the first fragment's headers: at most <see cref="Ipv4Header.MaxLength"/> bytes.</summary>
+    public ReadOnlySpan<byte> Header { get; init; }
+
+    /// <summary>Bytes of the header that count for the longest that a datagram can be: all of them in IPv4, none in IPv6.</summary>
+    public int CountedHeaderLength { get; init; }
+}
+
+/// <summary>Told of a datagram whose time is over and whose first fragment had come.</summary>
+internal delegate void ReassemblyTimeout(in IpDatagram about, long nowUs);
+
 /// <summary>
-/// IPv4 reassembly (RFC 791 section 3.2, RFC 815) without touching payload: a datagram under way is a chain of page fragments in order of their offset, held aside
+/// Reassembly for one IP family (RFC 791 section 3.2, RFC 815; RFC 8200 section 4.5) without touching payload: a datagram under way is a chain of page fragments in order of their offset, held aside
 /// (<see cref="FragmentState.OutOfOrder"/>, connection -1). Of the first fragment's headers a private copy of at most 60 bytes is kept.
 /// <para>Bounded in datagrams, in truesize and in time. At a limit the oldest datagram goes, so that junk can't shut out what comes after it. A datagram with
-/// overlapping fragments is dropped as a whole, and so is what else comes of it until its time is over (RFC 5722's rule).</para>
+/// overlapping fragments is dropped as a whole, and so is what else comes of it until its time is over (RFC 5722, and its rule for IPv4 too).</para>
 /// </summary>
 internal sealed class Reassembly
 {
-    /// <summary>From a datagram's first fragment on (RFC 1122 section 3.3.2 leaves it between 60 s and less; Linux's value).</summary>
+    /// <summary>IPv4: from a datagram's first fragment on (RFC 1122 section 3.3.2 leaves it between 60 s and less; Linux's value).</summary>
     public const long TimeoutUs = 30_000_000;
+
+    /// <summary>IPv6: from a datagram's first fragment on (RFC 8200 section 4.5).</summary>
+    public const long Ipv6TimeoutUs = 60_000_000;
+
+    private const int MaxLength = 65535;
 
     private const int None = -1;
 
@@ -22,9 +54,9 @@ internal sealed class Reassembly
     private const byte FrameStart = 1;
 
     private readonly PagePool _pool;
-    private readonly IpCounters _counters;
     private readonly DropCounters _drops;
-    private readonly IcmpErrors _errors;
+    private readonly ReassemblyTimeout _onTimeout;
+    private readonly long _timeoutUs;
     private readonly int _maxBytes;
     private readonly Entry[] _entries;
     private readonly byte[] _headers;
@@ -33,7 +65,7 @@ internal sealed class Reassembly
     private int _oldest = None, _newest = None;
     private int _heldBytes;
 
-    private readonly record struct Key(IpAddress Source, IpAddress Destination, ushort Identification, IpProtocol Protocol);
+    private readonly record struct Key(IpAddress Source, IpAddress Destination, uint Identification, IpProtocol Protocol);
 
     private struct Entry
     {
@@ -52,17 +84,20 @@ internal sealed class Reassembly
         /// <summary>0 until the first fragment is there.</summary>
         public int HeaderLength;
 
+        /// <summary>Of the first fragment.</summary>
+        public int CountedHeaderLength, FirstLength;
+
         /// <summary>Set once the datagram was given up: why whatever else comes of it is dropped.</summary>
         public DropReason? Dead;
         public int Older, Newer;
     }
 
-    public Reassembly(NetStackOptions options, PagePool pool, IpCounters counters, DropCounters drops, IcmpErrors errors)
+    public Reassembly(NetStackOptions options, long timeoutUs, PagePool pool, DropCounters drops, ReassemblyTimeout onTimeout)
     {
         _pool = pool;
-        _counters = counters;
         _drops = drops;
-        _errors = errors;
+        _onTimeout = onTimeout;
+        _timeoutUs = timeoutUs;
         _maxBytes = options.MaxReassemblyBytes;
         _entries = new Entry[options.MaxReassemblies];
         _headers = new byte[options.MaxReassemblies * Ipv4Header.MaxLength];
@@ -84,28 +119,40 @@ internal sealed class Reassembly
     /// <summary>Frames whose payload is held.</summary>
     public int HeldFrames { get; private set; }
 
+    /// <summary>Fragments taken in.</summary>
+    public long Requests { get; private set; }
+
+    /// <summary>Datagrams completed.</summary>
+    public long Completed { get; private set; }
+
+    /// <summary>Datagrams given up, for whatever reason.</summary>
+    public long Failed { get; private set; }
+
+    /// <summary>Of these, those whose time was over.</summary>
+    public long TimedOut { get; private set; }
+
     /// <summary>When the oldest datagram's time is over.</summary>
     public long NextDeadlineUs => _oldest == None ? long.MaxValue : _entries[_oldest].DeadlineUs;
 
     /// <summary>
-    /// Takes in a fragment (and its chain, without padding, over). True if it completes its datagram: the caller then has the datagram's chain, and its IP header
+    /// Takes in a fragment (and its chain, without padding, over). True if it completes its datagram: the caller then has the datagram's chain, and what was kept of its first fragment's headers
     /// in <paramref name="header"/>, which has room for <see cref="Ipv4Header.MaxLength"/> bytes.
     /// </summary>
     public bool TryComplete(
-        scoped in Ipv4View ip, int chain, int length, long nowUs, Span<byte> header, out int headerLength, out int datagram, out int datagramLength, out int frames)
+        scoped in IpFragment part, int chain, int length, long nowUs, Span<byte> header, out int headerLength, out int datagram, out int datagramLength, out int frames)
     {
         (headerLength, datagram, datagramLength, frames) = (0, PagePool.NoFragment, 0, 0);
-        _counters.IpReasmReqds++;
-        int offset = ip.FragmentOffset, end = offset + length;
+        Requests++;
+        int offset = part.Offset, end = offset + length;
 
-        // RFC 791: all but the last are multiples of eight bytes; and nothing may end beyond the longest datagram.
-        if (length == 0 || (ip.MoreFragments && length % 8 != 0) || end + ip.HeaderLength > Ipv4Header.MaxTotalLength)
+        // All but the last are multiples of eight bytes, and nothing may end beyond the longest datagram.
+        if (length == 0 || (part.More && length % 8 != 0) || end + part.CountedHeaderLength > MaxLength)
         {
             Drop(DropReason.FRAG_INVALID, chain);
             return false;
         }
 
-        var key = new Key(ip.Source, ip.Destination, ip.Identification, ip.Protocol);
+        var key = new Key(part.Source, part.Destination, part.Identification, part.Protocol);
         if (!_index.TryGetValue(key, out int index) && !TryOpen(key, nowUs, out index))
         {
             Drop(DropReason.FRAG_LIMIT, chain);
@@ -128,7 +175,7 @@ internal sealed class Reassembly
             return false;
         }
 
-        bool isLast = !ip.MoreFragments;
+        bool isLast = !part.More;
         bool contradicts = isLast
             ? (entry.TotalLength >= 0 && entry.TotalLength != end) || HeldEnd(entry) > end
             : entry.TotalLength >= 0 && end > entry.TotalLength;
@@ -159,8 +206,10 @@ internal sealed class Reassembly
 
         if (offset == 0)
         {
-            entry.HeaderLength = ip.HeaderLength;
-            ip.Header.CopyTo(_headers.AsSpan(index * Ipv4Header.MaxLength));
+            entry.HeaderLength = part.Header.Length;
+            entry.CountedHeaderLength = part.CountedHeaderLength;
+            entry.FirstLength = length;
+            part.Header.CopyTo(_headers.AsSpan(index * Ipv4Header.MaxLength));
         }
 
         // Nothing overlaps, so that as many bytes as the datagram has are all of them.
@@ -170,7 +219,7 @@ internal sealed class Reassembly
         }
 
         // A longer header on the first fragment than on the last can make a datagram that's too long after all.
-        if (entry.TotalLength + entry.HeaderLength > Ipv4Header.MaxTotalLength)
+        if (entry.TotalLength + entry.CountedHeaderLength > MaxLength)
         {
             Kill(index, DropReason.FRAG_INVALID);
             return false;
@@ -189,13 +238,13 @@ internal sealed class Reassembly
             fragment.Flags = 0;
         }
 
-        _counters.IpReasmOKs++;
+        Completed++;
         Forget(ref entry);
         Close(index);
         return true;
     }
 
-    /// <summary>Gives up datagrams whose time is over; the sender of one whose first fragment came is told (RFC 792).</summary>
+    /// <summary>Gives up datagrams whose time is over; the sender of one whose first fragment came is told (RFC 792, RFC 8200 section 4.5).</summary>
     public void RunTimers(long nowUs)
     {
         while (NextDeadlineUs <= nowUs)
@@ -204,20 +253,20 @@ internal sealed class Reassembly
             ref Entry entry = ref _entries[index];
             if (entry.Dead is null)
             {
-                _counters.IpReasmTimeout++;
+                TimedOut++;
                 if (entry.HeaderLength > 0)
                 {
-                    var about = new Ipv4Datagram
+                    var about = new IpDatagram
                     {
                         Source = entry.Key.Source,
                         Destination = entry.Key.Destination,
                         Protocol = entry.Key.Protocol,
                         IpHeader = HeaderOf(index),
                         Payload = entry.Head,
-                        PayloadLength = entry.HeldLength,
+                        PayloadLength = entry.FirstLength,
                         Frames = entry.Frames,
                     };
-                    _errors.Answer(about, IcmpType.TimeExceeded, IcmpCode.FragmentReassembly, nowUs);
+                    _onTimeout(about, nowUs);
                 }
 
                 Kill(index, DropReason.FRAG_REASM_TIMEOUT);
@@ -332,7 +381,7 @@ internal sealed class Reassembly
         _entries[index] = new Entry
         {
             Key = key,
-            DeadlineUs = nowUs + TimeoutUs,
+            DeadlineUs = nowUs + _timeoutUs,
             Head = PagePool.NoFragment,
             Tail = PagePool.NoFragment,
             TotalLength = -1,
@@ -378,7 +427,7 @@ internal sealed class Reassembly
         }
 
         entry.Dead = reason;
-        _counters.IpReasmFails++;
+        Failed++;
         _drops.Count(reason, entry.Frames);
         _pool.ReleaseChain(entry.Head);
         Forget(ref entry);

@@ -16,7 +16,7 @@ internal sealed class TcpSegmentInput(PagePool pool, IpCounters counters)
 {
     /// <summary>Says why a datagram is no valid segment, or null and hands it to TCP. The chain is taken over only then.</summary>
     [SkipLocalsInit]
-    public DropReason? Receive(in Ipv4Datagram datagram, ITcpInput tcp, long nowUs)
+    public DropReason? Receive(in IpDatagram datagram, ITcpInput tcp, long nowUs)
     {
         Span<byte> scratch = stackalloc byte[TcpHeader.MaxLength];
         scoped TcpView view;
@@ -39,7 +39,6 @@ internal sealed class TcpSegmentInput(PagePool pool, IpCounters counters)
         TcpSegmentOptions options = TcpOptionReader.Parse(view.Options);
         int payload = datagram.Payload;
         FragmentChain.TrimFront(pool, ref payload, headerInPages);
-        counters.IpInDelivers++;
         counters.FramesDelivered += datagram.Frames;
         tcp.OnSegment(
             new TcpSegment
@@ -59,7 +58,7 @@ internal sealed class TcpSegmentInput(PagePool pool, IpCounters counters)
         return null;
     }
 
-    private bool IsChecksumRight(in Ipv4Datagram datagram, scoped in TcpView view)
+    private bool IsChecksumRight(in IpDatagram datagram, scoped in TcpView view)
     {
         counters.RxChecksumSoftwareBytes += datagram.Length;
         var sum = new ChecksumAccumulator(InternetChecksum.PseudoHeader(datagram.Source, datagram.Destination, IpProtocol.Tcp, datagram.Length));

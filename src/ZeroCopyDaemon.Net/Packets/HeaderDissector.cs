@@ -17,19 +17,19 @@ public readonly struct FrameDissection
     /// <summary>As in the Ethernet header; <see cref="EtherType.None"/> if the frame is too short to have one.</summary>
     public EtherType EtherType { get; init; }
 
-    /// <summary>The IP protocol, as in the IP header; <see cref="IpProtocol.None"/> without one.</summary>
+    /// <summary>What follows the IP header and IPv6's extension headers; <see cref="IpProtocol.None"/> if that isn't known.</summary>
     public IpProtocol Protocol { get; init; }
 
     /// <summary>Where the network header starts; 0 if there is none.</summary>
     public int L3Offset { get; init; }
 
-    /// <summary>Where the transport header (or a fragment's payload) starts; 0 if there is none.</summary>
+    /// <summary>Where the transport header (or a fragment's payload, or the extension header that wasn't understood) starts; 0 without IP.</summary>
     public int L4Offset { get; init; }
 
-    /// <summary>IP source, valid if <see cref="IsIpv4"/>.</summary>
+    /// <summary>IP source, valid if <see cref="IsIp"/>.</summary>
     public IpAddress Source { get; init; }
 
-    /// <summary>IP destination, valid if <see cref="IsIpv4"/>.</summary>
+    /// <summary>IP destination, valid if <see cref="IsIp"/>.</summary>
     public IpAddress Destination { get; init; }
 
     /// <summary>Valid if <see cref="HasPorts"/>.</summary>
@@ -41,14 +41,20 @@ public readonly struct FrameDissection
     /// <summary>The ports are known: an unfragmented TCP segment or UDP datagram.</summary>
     public bool HasPorts { get; init; }
 
-    /// <summary>The IP header's total length; what a frame has beyond <see cref="L3Offset"/> plus this is padding. 0 without IP.</summary>
+    /// <summary>Bytes of the IP packet, as its header says; what a frame has beyond <see cref="L3Offset"/> plus this is padding. 0 without IP.</summary>
     public int IpTotalLength { get; init; }
 
     /// <summary>A fragment of an IP datagram, be it the first.</summary>
     public bool IsFragment { get; init; }
 
+    /// <summary>An IPv4 or IPv6 header was found whole.</summary>
+    public bool IsIp => L4Offset != 0;
+
     /// <summary>An IPv4 header was found whole.</summary>
-    public bool IsIpv4 => L4Offset != 0;
+    public bool IsIpv4 => IsIp && EtherType == EtherType.Ipv4;
+
+    /// <summary>An IPv6 header was found whole.</summary>
+    public bool IsIpv6 => IsIp && EtherType == EtherType.Ipv6;
 }
 
 /// <summary>
@@ -62,8 +68,8 @@ public static class HeaderDissector
 
     /// <summary>
     /// Dissects a frame by its first bytes: at least <see cref="MaxHeaderBytes"/> of them, or the whole frame if it is shorter.
-    /// <para>The header length is: Ethernet, IPv4 with options and TCP with options; the same with UDP or ICMP (8 bytes); Ethernet and IPv4 for fragments and for any
-    /// other protocol; all the given bytes for ARP; else Ethernet.</para>
+    /// <para>The header length is: Ethernet, IPv4 with options or IPv6 with extension headers, and TCP with options; the same with UDP or ICMP (8 bytes); Ethernet and IP for fragments (their own
+    /// header included) and for any other protocol, or as many of the extension headers as were understood; all the given bytes for ARP; else Ethernet.</para>
     /// </summary>
     public static FrameDissection Dissect(ReadOnlySpan<byte> frame)
     {
@@ -83,66 +89,93 @@ public static class HeaderDissector
             return new FrameDissection { HeaderLength = frame.Length, EtherType = etherType, L3Offset = EthernetHeader.Length };
         }
 
-        if (etherType != EtherType.Ipv4 || !Ipv4View.TryParse(ethernet.Payload, out Ipv4View ip))
+        if (etherType == EtherType.Ipv4 && Ipv4View.TryParse(ethernet.Payload, out Ipv4View ip))
         {
-            return new FrameDissection
-            {
-                HeaderLength = EthernetHeader.Length,
-                FullHeaderLength = etherType == EtherType.Ipv4 ? 0 : EthernetHeader.Length,
-                EtherType = etherType,
-            };
+            return DissectTransport(
+                frame,
+                new FrameDissection
+                {
+                    EtherType = etherType,
+                    Protocol = ip.Protocol,
+                    L3Offset = EthernetHeader.Length,
+                    L4Offset = EthernetHeader.Length + ip.HeaderLength,
+                    Source = ip.Source,
+                    Destination = ip.Destination,
+                    IpTotalLength = ip.TotalLength,
+                    IsFragment = ip.IsFragment,
+                },
+                isKnown: true);
         }
 
-        int l4Offset = EthernetHeader.Length + ip.HeaderLength;
-        bool isFragment = ip.IsFragment;
-        IpProtocol protocol = ip.Protocol;
-        ReadOnlySpan<byte> l4 = ip.AfterHeader;
+        if (etherType == EtherType.Ipv6 && Ipv6View.TryParse(ethernet.Payload, out Ipv6View ip6))
+        {
+            Ipv6Layout layout = Ipv6Extensions.Walk(ethernet.Payload, ip6.TotalLength);
+            return DissectTransport(
+                frame,
+                new FrameDissection
+                {
+                    EtherType = etherType,
+                    Protocol = layout.Protocol,
+                    L3Offset = EthernetHeader.Length,
+                    L4Offset = EthernetHeader.Length + layout.Offset,
+                    Source = ip6.Source,
+                    Destination = ip6.Destination,
+                    IpTotalLength = ip6.TotalLength,
+                    IsFragment = layout.End == Ipv6WalkEnd.Fragment,
+                },
+                isKnown: layout.End != Ipv6WalkEnd.Incomplete);
+        }
+
+        return new FrameDissection
+        {
+            HeaderLength = EthernetHeader.Length,
+            FullHeaderLength = etherType is EtherType.Ipv4 or EtherType.Ipv6 ? 0 : EthernetHeader.Length,
+            EtherType = etherType,
+        };
+    }
+
+    /// <summary>Adds what the transport header says. <paramref name="isKnown"/>: where it begins was found out.</summary>
+    private static FrameDissection DissectTransport(ReadOnlySpan<byte> frame, in FrameDissection ip, bool isKnown)
+    {
+        ReadOnlySpan<byte> l4 = frame[ip.L4Offset..];
+        int left = ip.L3Offset + ip.IpTotalLength - ip.L4Offset;
 
         // Padding is no header: what the datagram doesn't have isn't looked for.
-        if (l4.Length > ip.TotalLength - ip.HeaderLength)
+        if (l4.Length > left)
         {
-            l4 = l4[..(ip.TotalLength - ip.HeaderLength)];
+            l4 = l4[..left];
         }
 
         int l4HeaderLength = 0;
-        bool isKnown = true;
         bool hasPorts = false;
-        if (!isFragment)
+        if (!ip.IsFragment)
         {
-            switch (protocol)
+            switch (ip.Protocol)
             {
                 case IpProtocol.Tcp:
                     l4HeaderLength = l4.Length > TcpHeader.DataOffsetOffset
                         ? Math.Max((l4[TcpHeader.DataOffsetOffset] >> 4) * 4, TcpHeader.MinLength)
                         : TcpHeader.MinLength;
-                    isKnown = l4.Length > TcpHeader.DataOffsetOffset;
+                    isKnown &= l4.Length > TcpHeader.DataOffsetOffset;
                     hasPorts = l4.Length >= 4;
                     break;
                 case IpProtocol.Udp:
                     l4HeaderLength = 8;
                     hasPorts = l4.Length >= 4;
                     break;
-                case IpProtocol.Icmp:
+                case IpProtocol.Icmp or IpProtocol.Icmpv6:
                     l4HeaderLength = IcmpHeader.Length;
                     break;
             }
         }
 
-        return new FrameDissection
+        return ip with
         {
-            HeaderLength = l4Offset + Math.Min(l4HeaderLength, l4.Length),
-            FullHeaderLength = isKnown ? l4Offset + Math.Min(l4HeaderLength, ip.TotalLength - ip.HeaderLength) : 0,
-            EtherType = etherType,
-            Protocol = protocol,
-            L3Offset = EthernetHeader.Length,
-            L4Offset = l4Offset,
-            Source = ip.Source,
-            Destination = ip.Destination,
+            HeaderLength = ip.L4Offset + Math.Min(l4HeaderLength, l4.Length),
+            FullHeaderLength = isKnown ? ip.L4Offset + Math.Min(l4HeaderLength, left) : 0,
             SourcePort = hasPorts ? BinaryPrimitives.ReadUInt16BigEndian(l4) : (ushort)0,
             DestinationPort = hasPorts ? BinaryPrimitives.ReadUInt16BigEndian(l4[2..]) : (ushort)0,
             HasPorts = hasPorts,
-            IpTotalLength = ip.TotalLength,
-            IsFragment = isFragment,
         };
     }
 }

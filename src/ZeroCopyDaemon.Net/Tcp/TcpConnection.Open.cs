@@ -26,7 +26,7 @@ public sealed partial class TcpConnection
         _lastAckSent = _rcvNxt;
         _rcvAdv = _rcvNxt + _synWindow;
         TcpSegmentOptions options = syn.Options;
-        _peerMss = options.Mss == 0 ? DefaultMss : Math.Max((int)options.Mss, MinMss);
+        _peerMss = options.Mss != 0 ? Math.Max((int)options.Mss, MinMss) : Flow.Remote.IsV4 ? DefaultMss : DefaultMss6;
         if (_layer.Options.WindowScaling && options.WindowScale >= 0)
         {
             _sndScale = options.WindowScale;

@@ -22,11 +22,8 @@ internal enum OutputResult
 /// <summary>What may be sent, and sending it.</summary>
 public sealed partial class TcpConnection
 {
-    /// <summary>IPv4 and TCP without options.</summary>
-    private const int HeaderBytes = 40;
-
     /// <summary>What a peer that says nothing takes (RFC 9293 section 3.7.1).</summary>
-    private const int DefaultMss = 536;
+    private const int DefaultMss = 536, DefaultMss6 = 1220;
 
     /// <summary>A peer that asks for less would cost more in headers than it is worth (cf. CVE-2019-11479).</summary>
     private const int MinMss = 48;
@@ -64,6 +61,9 @@ public sealed partial class TcpConnection
     private long _lastSendUs;
     private long _retransmits;
     private long _segmentsOut;
+
+    /// <summary>IP and TCP without options.</summary>
+    private int HeaderBytes => Flow.Remote.IsV4 ? 40 : 60;
 
     private SendState SendState => new(_una, _maxSent, _mss);
 

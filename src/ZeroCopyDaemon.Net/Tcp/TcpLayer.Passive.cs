@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Ip;
 
@@ -6,6 +7,12 @@ namespace ZeroCopyDaemon.Net.Tcp;
 /// <summary>Segments that belong to no connection: for a listener, for TIME-WAIT, for nobody; and the choice of sequence numbers and ports.</summary>
 internal sealed partial class TcpLayer
 {
+    /// <summary>The listener of an endpoint: its own, or one for every address of the family, or for every address.</summary>
+    private bool TryFindListener(IpEndpoint local, [NotNullWhen(true)] out TcpListener? listener) =>
+        _listeners.TryGetValue(local, out listener)
+        || (local.Address.IsV4 && _listeners.TryGetValue(new IpEndpoint(IpAddress.FromV4(0), local.Port), out listener))
+        || _listeners.TryGetValue(new IpEndpoint(IpAddress.Any, local.Port), out listener);
+
     /// <summary>RFC 9293 section 3.10.7.2.</summary>
     private void OnListenSegment(TcpListener listener, in FlowKey flow, in TcpSegment segment, long nowUs)
     {

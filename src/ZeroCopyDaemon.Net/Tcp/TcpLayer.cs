@@ -179,7 +179,7 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
             return;
         }
 
-        if (!_listeners.TryGetValue(segment.Destination, out TcpListener? listener) && !_listeners.TryGetValue(new IpEndpoint(IpAddress.Any, segment.Destination.Port), out listener))
+        if (!TryFindListener(segment.Destination, out TcpListener? listener))
         {
             Pool.ReleaseChain(segment.Payload);
             Drops.Count(DropReason.NO_SOCKET);

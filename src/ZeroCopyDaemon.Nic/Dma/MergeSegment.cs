@@ -1,12 +1,13 @@
 using System.Buffers.Binary;
+using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Packets;
 using ZeroCopyDaemon.Net.Tcp;
 using ZeroCopyDaemon.Nic.Rx;
 
 namespace ZeroCopyDaemon.Nic.Dma;
 
-/// <summary>The flow that a segment belongs to: IPv4 addresses and ports, as they stand in the packet.</summary>
-internal readonly record struct MergeFlow(ulong Addresses, uint Ports);
+/// <summary>The flow that a segment belongs to; the ports as they stand in the packet.</summary>
+internal readonly record struct MergeFlow(IpAddress Source, IpAddress Destination, uint Ports);
 
 /// <summary>What the merging DMA engine wants to know of a frame.</summary>
 internal readonly ref struct MergeSegment
@@ -25,14 +26,13 @@ internal readonly ref struct MergeSegment
 
         ReadOnlySpan<byte> tcp = frame.Window[headers.L4Offset..headers.HeaderLength];
         IsTcp = true;
-        Flow = new MergeFlow(
-            BinaryPrimitives.ReadUInt64LittleEndian(frame.Window[(headers.L3Offset + Ipv4Header.SourceOffset)..]), BinaryPrimitives.ReadUInt32LittleEndian(tcp));
+        Flow = new MergeFlow(headers.Source, headers.Destination, BinaryPrimitives.ReadUInt32LittleEndian(tcp));
         Sequence = BinaryPrimitives.ReadUInt32BigEndian(tcp[TcpHeader.SequenceOffset..]);
         PayloadBytes = frame.Length - headers.HeaderLength;
         var flags = (TcpFlags)tcp[TcpHeader.FlagsOffset];
 
         // Padding behind the payload, or options in front of it that somebody means something by: not the flow's next bytes and nothing else.
-        bool isPlain = headers.L4Offset - headers.L3Offset == Ipv4Header.MinLength
+        bool isPlain = headers.L4Offset - headers.L3Offset == (headers.IsIpv4 ? Ipv4Header.MinLength : Ipv6Header.Length)
             && headers.L3Offset + headers.IpTotalLength == frame.Length
             && headerBytes == (tcp[TcpHeader.DataOffsetOffset] >> 4) * 4
             && (flags & (Endings | TcpFlags.Ack)) == TcpFlags.Ack;

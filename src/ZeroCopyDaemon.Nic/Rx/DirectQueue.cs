@@ -153,15 +153,15 @@ public sealed unsafe class DirectQueue
         int headerLength = found.FullHeaderLength;
         if (headerLength == 0 || headerLength > length)
         {
-            // What is in the header buffer doesn't tell. Rare: IP options, or something that isn't IP at all.
+            // What is in the header buffer doesn't tell. Rare: options, IPv6 while IPv4 was guessed, or something that isn't IP at all.
             int window = Math.Min(length, HeaderDissector.MaxHeaderBytes);
             CopyHeaderTail(headers, inBuffer, window - inBuffer);
             found = HeaderDissector.Dissect(new ReadOnlySpan<byte>(headers, window));
-            headerLength = found.HeaderLength;
+            headerLength = found.FullHeaderLength is > 0 and int full && full <= length ? full : found.HeaderLength;
         }
 
         // Padding stays behind. A datagram that says it is longer than its frame is the stack's to drop.
-        int end = found.IsIpv4 ? Math.Max(Math.Min(length, found.L3Offset + found.IpTotalLength), headerLength) : length;
+        int end = found.IsIp ? Math.Max(Math.Min(length, found.L3Offset + found.IpTotalLength), headerLength) : length;
         int tail = Math.Max(headerLength - inBuffer, 0);
         int displaced = Math.Max(Math.Min(end, inBuffer) - headerLength, 0);
         int payload = end - headerLength;

@@ -5,7 +5,7 @@ using ZeroCopyDaemon.Net.Packets;
 namespace ZeroCopyDaemon.Nic.Rx;
 
 /// <summary>
-/// Verifies a frame's IPv4 header and TCP or UDP checksum while its bytes go by. The default value verifies nothing, and neither does one for a frame that can't be verified alone:
+/// Verifies a frame's IPv4 header (IPv6's has no checksum) and TCP or UDP checksum while its bytes go by. The default value verifies nothing, and neither does one for a frame that can't be verified alone:
 /// a fragment, another protocol, a UDP datagram without checksum, a packet longer than its frame.
 /// </summary>
 internal struct RxChecksumVerifier
@@ -20,7 +20,7 @@ internal struct RxChecksumVerifier
     /// <param name="frameLength">Bytes of the frame.</param>
     public RxChecksumVerifier(ReadOnlySpan<byte> window, in FrameDissection headers, int frameLength)
     {
-        if (!headers.IsIpv4 || headers.IsFragment || headers.L3Offset + headers.IpTotalLength > frameLength)
+        if (!headers.IsIp || headers.IsFragment || headers.L3Offset + headers.IpTotalLength > frameLength)
         {
             return;
         }
@@ -46,10 +46,8 @@ internal struct RxChecksumVerifier
 
         _start = headers.L4Offset;
         _end = headers.L4Offset + length;
-        ReadOnlySpan<byte> ip = window[headers.L3Offset..headers.L4Offset];
-        _headerWrong = !InternetChecksum.IsValid(ip);
-        ulong pseudoHeader = InternetChecksum.Add((ulong)headers.Protocol + (ulong)length, ip.Slice(Ipv4Header.SourceOffset, 8));
-        _sum = new ChecksumAccumulator(pseudoHeader);
+        _headerWrong = headers.IsIpv4 && !InternetChecksum.IsValid(window[headers.L3Offset..headers.L4Offset]);
+        _sum = new ChecksumAccumulator(InternetChecksum.PseudoHeader(headers.Source, headers.Destination, headers.Protocol, length));
     }
 
     private const int UdpHeaderBytes = 8;

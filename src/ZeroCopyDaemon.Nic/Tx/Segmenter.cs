@@ -17,6 +17,7 @@ internal sealed unsafe class Segmenter
 
     private readonly PinnedMemory<byte> _headers = new(TxFrame.MaxHeaderBytes);
     private readonly PinnedMemory<TxChunk> _chunks = new(TxDescriptor.MaxChunks);
+    private bool _isIpv6;
     private int _ipOffset;
     private int _tcpOffset;
     private int _headerLength;
@@ -33,7 +34,7 @@ internal sealed unsafe class Segmenter
     public TxFrame Current => new(
         new ReadOnlySpan<byte>(_headers.Pointer, _headerLength), new ReadOnlySpan<TxChunk>(_chunks.Pointer, _segmentChunks), _segmentLength);
 
-    /// <summary>Stands at the super-frame's first segment; false if it isn't one that can be cut: not TCP over IPv4, or bytes of payload among its headers.</summary>
+    /// <summary>Stands at the super-frame's first segment; false if it isn't one that can be cut: not TCP over IP, or bytes of payload among its headers.</summary>
     public bool TryBegin(ref TxDescriptor super)
     {
         fixed (byte* headers = super.Headers)
@@ -48,6 +49,7 @@ internal sealed unsafe class Segmenter
                 return false;
             }
 
+            _isIpv6 = found.IsIpv6;
             _ipOffset = found.L3Offset;
             _tcpOffset = found.L4Offset;
         }
@@ -112,12 +114,7 @@ internal sealed unsafe class Segmenter
         var ip = new Span<byte>(_headers.Pointer + _ipOffset, _tcpOffset - _ipOffset);
         var tcp = new Span<byte>(_headers.Pointer + _tcpOffset, _headerLength - _tcpOffset);
 
-        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.TotalLengthOffset..], (ushort)(ip.Length + tcp.Length + _segmentLength));
-        ushort id = BinaryPrimitives.ReadUInt16BigEndian(ip[Ipv4Header.IdentificationOffset..]);
-        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.IdentificationOffset..], (ushort)(id + _index));
-        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], 0);
-        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], InternetChecksum.Compute(ip));
-
+        WriteIpHeader(ip, tcp.Length + _segmentLength);
         uint sequence = BinaryPrimitives.ReadUInt32BigEndian(tcp[TcpHeader.SequenceOffset..]);
         BinaryPrimitives.WriteUInt32BigEndian(tcp[TcpHeader.SequenceOffset..], sequence + (uint)_sent);
         // RFC 3168 section 6.1.2: CWR answers once, so only the first segment has it. FIN and PSH speak of the last byte.
@@ -132,5 +129,20 @@ internal sealed unsafe class Segmenter
         }
 
         BinaryPrimitives.WriteUInt16BigEndian(tcp[TcpHeader.ChecksumOffset..], sum.Finish());
+    }
+    /// <summary>This segment's own length, and with IPv4 its own identification and checksum.</summary>
+    private void WriteIpHeader(Span<byte> ip, int length)
+    {
+        if (_isIpv6)
+        {
+            BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv6Header.PayloadLengthOffset..], (ushort)(ip.Length - Ipv6Header.Length + length));
+            return;
+        }
+
+        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.TotalLengthOffset..], (ushort)(ip.Length + length));
+        ushort id = BinaryPrimitives.ReadUInt16BigEndian(ip[Ipv4Header.IdentificationOffset..]);
+        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.IdentificationOffset..], (ushort)(id + _index));
+        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], 0);
+        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], InternetChecksum.Compute(ip));
     }
 }

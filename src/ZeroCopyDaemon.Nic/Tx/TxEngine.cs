@@ -11,7 +11,7 @@ namespace ZeroCopyDaemon.Nic.Tx;
 /// </summary>
 internal sealed unsafe class TxEngine(NicOptions options)
 {
-    /// <summary>Most payload bytes of a super-frame: its IPv4 total length stays below 65536 with any headers.</summary>
+    /// <summary>Most payload bytes of a super-frame: its IPv4 total length, or IPv6 payload length, stays below 65536 with any headers.</summary>
     public const int MaxTsoBytes = 64_000;
 
     private readonly DescriptorRing<TxDescriptor> _ring = new(options.TxRingSize);

@@ -11,12 +11,38 @@ public readonly struct BitFlips(ulong random, int bytes)
     public const int Most = 3;
 
     /// <summary>
-    /// Whether an Internet checksum covers what follows a frame's Ethernet header, so that flips there don't go unnoticed. The fragments of a datagram share one, and flips in several can make up
-    /// for each other: they don't count as covered.
+    /// From which byte of a frame on an Internet checksum covers everything, so that flips there don't go unnoticed; 0 = from none. The fragments of a datagram share one, and flips in several can make up
+    /// for each other: they don't count as covered. In an IPv6 packet it is the transport's, by way of the pseudo-header: nothing covers what stands before the addresses, nor extension headers.
     /// </summary>
-    public static bool AreNoticed(ReadOnlySpan<byte> headers, int frameLength) =>
-        frameLength > EthernetHeader.Length && EthernetView.TryParse(headers, out EthernetView ethernet) && ethernet.EtherType == EtherType.Ipv4
-        && !(Ipv4View.TryParse(ethernet.Payload, out Ipv4View ip) && ip.IsFragment);
+    public static int NoticedFrom(ReadOnlySpan<byte> headers, int frameLength)
+    {
+        if (frameLength <= EthernetHeader.Length || !EthernetView.TryParse(headers, out EthernetView ethernet))
+        {
+            return 0;
+        }
+
+        switch (ethernet.EtherType)
+        {
+            case EtherType.Ipv4:
+                return Ipv4View.TryParse(ethernet.Payload, out Ipv4View ip) && ip.IsFragment ? 0 : EthernetHeader.Length;
+            case EtherType.Ipv6:
+                return Ipv6View.TryParse(ethernet.Payload, out Ipv6View ip6) && ip6.NextHeader is IpProtocol.Tcp or IpProtocol.Icmpv6
+                    ? EthernetHeader.Length + Ipv6Header.SourceOffset
+                    : 0;
+            default:
+                return 0;
+        }
+    }
+
+    /// <summary>Whether flips in a frame, in the part that <see cref="NoticedFrom"/> says, are noticed.</summary>
+    public static bool AreNoticed(ReadOnlySpan<byte> headers, int frameLength) => NoticedFrom(headers, frameLength) > 0;
+
+    /// <summary>Flips bits of a whole frame, where that is noticed.</summary>
+    public static void Apply(ulong random, Span<byte> frame)
+    {
+        Span<byte> noticed = frame[NoticedFrom(frame, frame.Length)..];
+        new BitFlips(random, noticed.Length).Apply(noticed);
+    }
 
     /// <summary>Flips them in the range itself.</summary>
     public void Apply(Span<byte> range)

@@ -64,7 +64,7 @@ internal sealed class ImpairedTx(IWirePort below, ImpairmentOptions options, ulo
 
         if (corrupted)
         {
-            new BitFlips(verdict.Flips, flying.Length - EthernetHeader.Length).Apply(flying.Bytes[EthernetHeader.Length..]);
+            BitFlips.Apply(verdict.Flips, flying.Bytes);
         }
 
         _flying.Enqueue(flying, (verdict.ArrivesUs, _order++));

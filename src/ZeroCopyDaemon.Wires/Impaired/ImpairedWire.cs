@@ -106,6 +106,9 @@ public sealed class ImpairedWire : IWire
     public string Expose(int kernelPort) => _inner.Expose(kernelPort);
 
     /// <inheritdoc/>
+    public string AlsoAt(int kernelPort) => _inner.AlsoAt(kernelPort);
+
+    /// <inheritdoc/>
     public void Unexpose(int kernelPort) => _inner.Unexpose(kernelPort);
 
     /// <inheritdoc/>

@@ -14,7 +14,7 @@ internal static class ReceivedFrameCorruption
     private const int UdpHeaderBytes = 8;
     private const int UdpChecksumOffset = 6;
 
-    /// <summary>Harms an IPv4 frame.</summary>
+    /// <summary>Harms a frame whose bit flips are noticed.</summary>
     /// <param name="frame">Its header bytes are private; its payload lies in pages.</param>
     /// <param name="pool">Of the pages.</param>
     /// <param name="flips">Random bits.</param>
@@ -28,22 +28,23 @@ internal static class ReceivedFrameCorruption
             frame.Checksum = RxChecksum.Bad;
         }
 
-        int covered = frame.Headers.Length - EthernetHeader.Length + (headersOnly ? 0 : frame.PayloadLength);
+        int from = BitFlips.NoticedFrom(frame.Headers, frame.Headers.Length + frame.PayloadLength);
+        int covered = frame.Headers.Length - from + (headersOnly ? 0 : frame.PayloadLength);
         Span<int> bits = stackalloc int[BitFlips.Most];
         bits = bits[..new BitFlips(flips, covered).Fill(bits)];
-        Flip(frame, pool, bits);
+        Flip(frame, pool, from, bits);
 
         // The device has split the frame by now. Had these bits been others before, it would have split it elsewhere, which can't be had any more: harm a field that doesn't matter for that.
         if (HeaderDissector.Dissect(frame.Headers).HeaderLength < before.HeaderLength)
         {
-            Flip(frame, pool, bits);
-            frame.Headers[EthernetHeader.Length + Ipv4Header.TimeToLiveOffset] ^= 1;
+            Flip(frame, pool, from, bits);
+            frame.Headers[EthernetHeader.Length + (before.IsIpv6 ? Ipv6Header.SourceOffset + 15 : Ipv4Header.TimeToLiveOffset)] ^= 1;
         }
     }
 
-    private static void Flip(HeldFrame frame, PagePool pool, ReadOnlySpan<int> bits)
+    private static void Flip(HeldFrame frame, PagePool pool, int from, ReadOnlySpan<int> bits)
     {
-        Span<byte> headers = frame.Headers[EthernetHeader.Length..];
+        Span<byte> headers = frame.Headers[from..];
         foreach (int bit in bits)
         {
             int inPages = bit - (headers.Length * 8);
@@ -69,14 +70,18 @@ internal static class ReceivedFrameCorruption
 
     private static void WriteChecksums(HeldFrame frame, PagePool pool, in FrameDissection found)
     {
-        if (!found.IsIpv4)
+        if (!found.IsIp)
         {
             return;
         }
 
-        Span<byte> ip = frame.Headers[found.L3Offset..found.L4Offset];
-        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], 0);
-        BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], InternetChecksum.Compute(ip));
+        if (found.IsIpv4)
+        {
+            Span<byte> ip = frame.Headers[found.L3Offset..found.L4Offset];
+            BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], 0);
+            BinaryPrimitives.WriteUInt16BigEndian(ip[Ipv4Header.ChecksumOffset..], InternetChecksum.Compute(ip));
+        }
+
         int length = found.L3Offset + found.IpTotalLength - found.L4Offset;
         int field = found.Protocol switch
         {

@@ -14,7 +14,6 @@ namespace ZeroCopyDaemon.Wires.Sim;
 /// </summary>
 public sealed class SimWire(SimWireOptions options) : ICounterSource
 {
-    private const int EthernetHeaderBytes = 14;
 
     private readonly SimRandom _random = new(options.Seed);
     private readonly List<Port> _ports = [];
@@ -131,7 +130,7 @@ public sealed class SimWire(SimWireOptions options) : ICounterSource
         if ((verdict.Fate & FrameFate.Corrupted) != 0)
         {
             Corrupted++;
-            new BitFlips(verdict.Flips, flight.Length - EthernetHeaderBytes).Apply(flight.Bytes[EthernetHeaderBytes..]);
+            BitFlips.Apply(verdict.Flips, flight.Bytes);
         }
 
         Reordered += (verdict.Fate & FrameFate.Reordered) != 0 ? 1 : 0;

@@ -18,13 +18,15 @@ public sealed unsafe class TapDevice : IDisposable
 
     private readonly SafeFileHandle[] _queues;
     private readonly InterfaceControl _control;
+    private readonly Ipv6Control? _control6;
     private readonly SafeFileHandle _events;
     private readonly int _index;
 
-    private TapDevice(SafeFileHandle[] queues, InterfaceControl control, SafeFileHandle events, string name)
+    private TapDevice(SafeFileHandle[] queues, InterfaceControl control, Ipv6Control? control6, SafeFileHandle events, string name)
     {
         _queues = queues;
         _control = control;
+        _control6 = control6;
         _events = events;
         _index = control.IndexOf(name);
         Name = name;
@@ -47,6 +49,9 @@ public sealed unsafe class TapDevice : IDisposable
     /// <summary>Linux's address on the device.</summary>
     public IpAddress HostAddress { get; private set; }
 
+    /// <summary>The IPv6 addresses.</summary>
+    public TapIpv6 Ipv6 { get; private set; } = TapIpv6.Off;
+
     /// <summary>Largest IP packet, in bytes; as it was when last asked for (<see cref="Refresh"/>).</summary>
     public int Mtu { get; private set; }
 
@@ -55,6 +60,9 @@ public sealed unsafe class TapDevice : IDisposable
 
     /// <summary>Whether Linux still has its address there, as it was when last asked for.</summary>
     public bool HasHostAddress { get; private set; } = true;
+
+    /// <summary>Whether Linux still has its IPv6 address there, if there is IPv6, as it was when last asked for.</summary>
+    public bool HasHostAddress6 { get; private set; } = true;
 
     /// <summary>Checksums may be partial.</summary>
     public bool ChecksumOffload { get; private init; }
@@ -110,6 +118,7 @@ public sealed unsafe class TapDevice : IDisposable
         }
 
         _events.Dispose();
+        _control6?.Dispose();
         _control.Dispose();
     }
 
@@ -121,6 +130,7 @@ public sealed unsafe class TapDevice : IDisposable
     {
         var queues = new List<SafeFileHandle>();
         InterfaceControl? control = null;
+        Ipv6Control? control6 = null;
         SafeFileHandle? events = null;
         try
         {
@@ -135,7 +145,8 @@ public sealed unsafe class TapDevice : IDisposable
             }
 
             events = OpenEvents();
-            var device = new TapDevice([.. queues], control, events, name)
+            control6 = Ipv6Control.TryOpen();
+            var device = new TapDevice([.. queues], control, control6, events, name)
             {
                 NetworkNamespace = options.NetworkNamespace,
                 IsOurs = isOurs,
@@ -153,14 +164,17 @@ public sealed unsafe class TapDevice : IDisposable
                     control.SetAddress(name, host, options.PrefixLength);
                 }
 
+                Ipv6Control.KeepAddressesWhileDown(name);
                 control.SetUp(name);
                 device.Address = address;
                 device.PrefixLength = options.PrefixLength;
                 device.HostAddress = host;
+                device.Ipv6 = TapIpv6.SetUp(options, control6, device._index, address);
             }
             else
             {
                 device.Adopt(options);
+                device.Ipv6 = TapIpv6.Adopt(options, control6, device._index, name);
             }
 
             device.ReadState();
@@ -170,6 +184,7 @@ public sealed unsafe class TapDevice : IDisposable
         {
             queues.ForEach(queue => queue.Dispose());
             events?.Dispose();
+            control6?.Dispose();
             control?.Dispose();
             throw;
         }
@@ -270,7 +285,7 @@ public sealed unsafe class TapDevice : IDisposable
         }
 
         var handle = new SafeFileHandle(fd, ownsHandle: true);
-        var address = new NetlinkAddress { Family = NetlinkFamily, Groups = LinkGroup | Ipv4AddressGroup };
+        var address = new NetlinkAddress { Family = NetlinkFamily, Groups = LinkGroup | Ipv4AddressGroup | Ipv6AddressGroup };
         if (TapNative.Bind(handle, &address, sizeof(NetlinkAddress)) < 0)
         {
             int errno = Errno;
@@ -314,5 +329,6 @@ public sealed unsafe class TapDevice : IDisposable
         Mtu = _control.MtuOf(Name);
         IsUp = _control.IsUp(Name);
         HasHostAddress = _control.Networks().Exists(network => network.Address == HostAddress && string.Equals(network.Device, Name, StringComparison.Ordinal));
+        HasHostAddress6 = !Ipv6.IsOn || _control6!.Networks().Exists(network => network.Device == _index && network.Address == Ipv6.HostAddress);
     }
 }

@@ -57,11 +57,14 @@ internal static unsafe partial class TapNative
     public const short InterfaceRunning = 0x40;
 
     public const int InternetFamily = 2;
+    public const int Internet6Family = 10;
     public const int NetlinkFamily = 16;
     public const int DatagramCloseOnExec = 2 | 0x80000;
-    public const int RawNonBlockingCloseOnExec = 3 | 0x800 | 0x80000;
+    public const int RawCloseOnExec = 3 | 0x80000;
+    public const int RawNonBlockingCloseOnExec = RawCloseOnExec | 0x800;
     public const uint LinkGroup = 1;
     public const uint Ipv4AddressGroup = 0x10;
+    public const uint Ipv6AddressGroup = 0x100;
 
     /// <summary>Bytes of struct virtio_net_hdr, what a TAP puts before each frame.</summary>
     public const int VnetHeaderBytes = 10;
@@ -89,6 +92,9 @@ internal static unsafe partial class TapNative
 
     [LibraryImport("libc", EntryPoint = "read", SetLastError = true)]
     public static partial nint Read(SafeFileHandle fd, void* buffer, nuint length);
+
+    [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
+    public static partial nint Write(SafeFileHandle fd, void* buffer, nuint length);
 
     [LibraryImport("libc", EntryPoint = "setns", SetLastError = true)]
     public static partial int SetNamespace(SafeFileHandle fd, int kind);
@@ -184,6 +190,7 @@ internal static unsafe partial class TapNative
         public const byte DataValid = 2;
 
         public const byte GsoTcp4 = 1;
+        public const byte GsoTcp6 = 4;
         public const byte GsoEcn = 0x80;
 
         public byte Flags;

@@ -20,6 +20,18 @@ public sealed record TapOptions
     /// <summary>Linux's address on the device; Any = the first of the network that isn't <see cref="Address"/>.</summary>
     public IpAddress HostAddress { get; init; }
 
+    /// <summary>IPv6 beside IPv4, if Linux has it.</summary>
+    public bool Ipv6 { get; init; } = true;
+
+    /// <summary>The kernel's IPv6 address on the wire; Any = the second of the network that goes with the IPv4 network (<see cref="TapIpv6"/>).</summary>
+    public IpAddress Address6 { get; init; }
+
+    /// <summary>Prefix length of <see cref="Address6"/>.</summary>
+    public int PrefixLength6 { get; init; } = 64;
+
+    /// <summary>Linux's IPv6 address on the device; Any = the first of the network that isn't <see cref="Address6"/>.</summary>
+    public IpAddress HostAddress6 { get; init; }
+
     /// <summary>Name of the network namespace that the device is made in (as of <c>ip netns</c>); empty = this process's.</summary>
     public string NetworkNamespace { get; init; } = "";
 
@@ -57,7 +69,15 @@ public sealed record TapOptions
             HostAddress.IsAny || HostAddress.SharesPrefix(Address, PrefixLength),
             $"Linux's address {HostAddress} must lie on the network of the kernel's, {Address}/{PrefixLength}.");
         Require(HostAddress.IsAny || HostAddress != Address, $"{Address} is the kernel's address; Linux's side of the device needs another one.");
+        Require(PrefixLength6 is >= 1 and <= 126, $"The prefix length of the wire's IPv6 network must be from 1 to 126, not {PrefixLength6}.");
+        Require(Address6.IsAny || IsHost6(Address6), $"{Address6} is not an IPv6 address that a host can have beside a link-local one: give one such as fd44::2/64.");
+        Require(HostAddress6.IsAny || !Address6.IsAny, "Linux's IPv6 address on the device is only chosen together with the kernel's (--address6).");
+        Require(
+            HostAddress6.IsAny || (IsHost6(HostAddress6) && HostAddress6 != Address6 && HostAddress6.SharesPrefix(Address6, PrefixLength6)),
+            $"Linux's IPv6 address must be another one of the kernel's network {Address6}/{PrefixLength6}, not {HostAddress6}.");
     }
+
+    private static bool IsHost6(IpAddress address) => !address.IsV4 && !address.IsLoopback && !address.IsMulticast && !address.IsLinkLocal;
 
     private bool IsHost(IpAddress address)
     {

@@ -141,6 +141,9 @@ public sealed unsafe class TapWire : IWire
     /// <inheritdoc/>
     public string Expose(int kernelPort) => string.Create(CultureInfo.InvariantCulture, $"{_device.Address}:{kernelPort}");
 
+    /// <inheritdoc/>
+    public string AlsoAt(int kernelPort) => _device.Ipv6.IsOn ? string.Create(CultureInfo.InvariantCulture, $"[{_device.Ipv6.Address}]:{kernelPort}") : "";
+
     /// <summary>Nothing is open on Linux's side: a port without a listener answers with a reset.</summary>
     public void Unexpose(int kernelPort)
     {
@@ -364,7 +367,7 @@ public sealed unsafe class TapWire : IWire
         {
             const byte FlagCwr = 0x80;
             bool cwr = (frame.Headers[found.L4Offset + TcpHeader.FlagsOffset] & FlagCwr) != 0;
-            _txHeader->GsoType = (byte)(VnetHeader.GsoTcp4 | (cwr ? VnetHeader.GsoEcn : 0));
+            _txHeader->GsoType = (byte)((found.IsIpv6 ? VnetHeader.GsoTcp6 : VnetHeader.GsoTcp4) | (cwr ? VnetHeader.GsoEcn : 0));
             _txHeader->GsoSize = (ushort)frame.Mss;
             _txHeader->HeaderLength = (ushort)frame.Headers.Length;
             _txGsoPackets++;
@@ -383,7 +386,7 @@ public sealed unsafe class TapWire : IWire
     private void TakeNews()
     {
         NicModel nic = _nic!;
-        bool wasUp = nic.LinkUp, hadAddress = _device.HasHostAddress;
+        bool wasUp = nic.LinkUp, hadAddress = _device.HasHostAddress, hadAddress6 = _device.HasHostAddress6;
         string name = _device.Name;
         if (!_device.Refresh())
         {
@@ -406,9 +409,13 @@ public sealed unsafe class TapWire : IWire
 
         if (hadAddress != _device.HasHostAddress)
         {
-            Notice?.Invoke(_device.HasHostAddress
-                ? $"{_device.Name} has its address {_device.HostAddress} again"
-                : $"{_device.Name} has lost its address {_device.HostAddress}: clients on this host can't reach the daemon until it is back (ip addr add {_device.HostAddress}/{_device.PrefixLength} dev {_device.Name})");
+            TellAddress(_device.HasHostAddress, $"{_device.HostAddress}", $"ip addr add {_device.HostAddress}/{_device.PrefixLength} dev {_device.Name}");
+        }
+
+        if (hadAddress6 != _device.HasHostAddress6)
+        {
+            TapIpv6 ipv6 = _device.Ipv6;
+            TellAddress(_device.HasHostAddress6, $"{ipv6.HostAddress}", $"ip -6 addr add {ipv6.HostAddress}/{ipv6.PrefixLength} dev {_device.Name} nodad");
         }
 
         if (nic.Mtu != _device.Mtu && _device.Mtu > 0)
@@ -416,6 +423,10 @@ public sealed unsafe class TapWire : IWire
             ChangeMtu(nic);
         }
     }
+
+    private void TellAddress(bool isThere, string address, string remedy) => Notice?.Invoke(isThere
+        ? $"{_device.Name} has its address {address} again"
+        : $"{_device.Name} has lost its address {address}: clients on this host can't reach the daemon there until it is back ({remedy})");
 
     private void ChangeMtu(NicModel nic)
     {

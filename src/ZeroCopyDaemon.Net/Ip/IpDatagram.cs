@@ -6,10 +6,10 @@ using ZeroCopyDaemon.Net.Packets;
 namespace ZeroCopyDaemon.Net.Ip;
 
 /// <summary>
-/// A received datagram that IP found right, whole: for one of our addresses, without padding, reassembled if it came in fragments. What follows the IP header is
-/// <see cref="Head"/> and then the chain. Whoever gets it takes the chain over; the spans are valid during the call.
+/// A received datagram of either family that IP found right, whole: for one of our addresses (or an IPv6 group of ours), without padding, reassembled if it came in fragments. What follows the IP
+/// header is <see cref="Head"/> and then the chain. Whoever gets it takes the chain over; the spans are valid during the call.
 /// </summary>
-internal readonly ref struct Ipv4Datagram
+internal readonly ref struct IpDatagram
 {
     public IpAddress Source { get; init; }
 
@@ -17,7 +17,7 @@ internal readonly ref struct Ipv4Datagram
 
     public IpProtocol Protocol { get; init; }
 
-    /// <summary>The IP header (of the first fragment).</summary>
+    /// <summary>The IP header (of the first fragment), IPv6's extension headers included.</summary>
     public ReadOnlySpan<byte> IpHeader { get; init; }
 
     /// <summary>The transport header as far as it lies in the header buffer; empty for a reassembled datagram.</summary>
