@@ -66,7 +66,7 @@ internal static class SysctlTable
         string[] values = value.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
         bool isList = name is "net.ipv4.tcp_rmem" or "net.ipv4.tcp_wmem";
         string first = isList && values.Length == 3 ? values[1] : values.FirstOrDefault() ?? string.Empty;
-        long.TryParse(first, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long number);
+        _ = long.TryParse(first, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long number);
         if (name == "kern.ipc.maxsockbuf")
         {
             settings.IsFreeBsd = true;
