@@ -93,6 +93,23 @@ public sealed record TcpOptions
     /// <summary>Longest delay of an acknowledgment (RFC 9293 section 3.8.6.3: below 500 ms).</summary>
     public long DelayedAckUs { get; init; } = 40_000;
 
+    /// <summary>
+    /// A RST in the window that doesn't stand exactly at its left edge only makes us ask whether it was meant (RFC 5961 section 3). False: it ends the connection, as RFC 793 had it.
+    /// </summary>
+    public bool ResetProtection { get; init; } = true;
+
+    /// <summary>A SYN in the window of a connection only makes us ask whether it was meant (RFC 5961 section 4). False: it resets the connection, as RFC 793 had it.</summary>
+    public bool SynProtection { get; init; } = true;
+
+    /// <summary>Drop segments with both SYN and FIN where a connection would begin. No stack in use sends them; only scanners do.</summary>
+    public bool DropSynFin { get; init; }
+
+    /// <summary>A SYN that is newer than a connection in TIME-WAIT may open it anew (RFC 9293 section 3.6.1 MAY-2, RFC 6191).</summary>
+    public bool TimeWaitReuse { get; init; } = true;
+
+    /// <summary>So many segments in order are acknowledged at once, however little they carry; 0 = two full-sized ones (RFC 9293 section 3.8.6.3, SHLD-19).</summary>
+    public int DelayedAckSegments { get; init; }
+
     /// <summary>How many segments of a connection's first are acknowledged at once rather than delayed: its peer is in slow start, and goes on by our acknowledgments.</summary>
     public int QuickAcks { get; init; } = 16;
 

@@ -174,8 +174,8 @@ public sealed partial class TcpConnection
         bool acceptable;
         if (length == 0)
         {
-            // At the edge too: that is where a sender stands that has filled the window.
-            acceptable = segment.Seq >= _rcvNxt && segment.Seq <= edge;
+            // At the edge too: that is where a sender stands that has filled the window. A reset must be within (RFC 5961 section 3.2).
+            acceptable = segment.Seq >= _rcvNxt && (segment.Seq < edge || (segment.Seq == edge && (window == 0 || (segment.Flags & TcpFlags.Rst) == 0)));
         }
         else if (window == 0)
         {
@@ -206,11 +206,13 @@ public sealed partial class TcpConnection
     private void OnReset(in TcpSegment segment, long nowUs)
     {
         Drops.Count(DropReason.TCP_RESET);
-        if (segment.Seq != _rcvNxt)
+        if (segment.Seq != _rcvNxt && _layer.Options.ResetProtection)
         {
             Challenge(nowUs);
             return;
         }
+
+        ResetByPeer = true;
 
         switch (State)
         {
@@ -239,6 +241,13 @@ public sealed partial class TcpConnection
             // Back to LISTEN: the peer began anew, and its SYN will come again.
             _layer.Counters.AttemptFails++;
             Finish(nowUs);
+            return;
+        }
+
+        if (!_layer.Options.SynProtection)
+        {
+            _layer.SendReset(Local, Remote, SeqOf(AcceptablePosition()), _rcvNxt, withAck: true, nowUs);
+            Fail(TcpError.ConnectionReset, nowUs);
             return;
         }
 

@@ -78,7 +78,7 @@ public sealed partial class TcpConnection
             return;
         }
 
-        if ((segment.Flags & TcpFlags.Syn) == 0)
+        if ((segment.Flags & TcpFlags.Syn) == 0 || _layer.IsSynFinToDrop(segment))
         {
             Drops.Count(DropReason.TCP_FLAGS);
             return;
@@ -143,6 +143,12 @@ public sealed partial class TcpConnection
     private void Establish(in TcpSegment segment, long nowUs)
     {
         State = TcpState.Established;
+        if (ReceiveBufferBytes != long.MaxValue)
+        {
+            // A SYN has no more than 16 bits to say it in.
+            _rcvAdv = SeqNumber.Max(_rcvAdv, _rcvNxt + (int)AvailableWindow());
+        }
+
         Disarm(TcpTimer.Retransmit);
         _sendSyn = false;
         _retransmissions = 0;

@@ -459,7 +459,7 @@ public sealed partial class TcpConnection
         }
 
         // What was offered once stays offered, for the first SYN may have arrived.
-        _synWindow = Math.Max(_synWindow, (int)Math.Min(WindowLimit(0), AvailableWindow()));
+        _synWindow = Math.Max(_synWindow, (int)Math.Min(Listener is null ? WindowLimit(0) : 65535, AvailableWindow()));
         var header = new TcpHeaderToSend
         {
             Source = Local,

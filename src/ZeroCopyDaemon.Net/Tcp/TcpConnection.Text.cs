@@ -144,7 +144,8 @@ public sealed partial class TcpConnection
         _layer.Raise(this, TcpEvents.Readable);
         _rcvMss = Math.Max(_rcvMss, Math.Min(length, _layer.Device.Mtu - HeaderBytes));
         _unacknowledged += _rcvNxt - before;
-        if (hadGap || _sackReport.HasDuplicate || _quickAcks > 0 || _unacknowledged >= 2 * _rcvMss)
+        _unacknowledgedSegments++;
+        if (hadGap || _sackReport.HasDuplicate || _quickAcks > 0 || _unacknowledged >= 2 * _rcvMss || _unacknowledgedSegments == _layer.Options.DelayedAckSegments)
         {
             _quickAcks -= _quickAcks > 0 ? 1 : 0;
             AcknowledgeNow();

@@ -13,6 +13,7 @@ public sealed partial class TcpConnection
     private TruesizeRatio _ratio;
     private int _maxAdvertised;
     private int _unacknowledged;
+    private int _unacknowledgedSegments;
     private int _quickAcks;
     private bool _ackNow;
 
@@ -116,6 +117,7 @@ public sealed partial class TcpConnection
         _lastAckSent = _rcvNxt;
         _ackNow = false;
         _unacknowledged = 0;
+        _unacknowledgedSegments = 0;
         Disarm(TcpTimer.DelayedAck);
         if (window < _rcvMss && BudgetShare() < ReceiveQuotaBytes - ChargedBytes)
         {

@@ -87,6 +87,9 @@ public sealed partial class TcpConnection
     /// <summary>Set after <see cref="TcpEvents.Failed"/>.</summary>
     public TcpError Error { get; private set; }
 
+    /// <summary>The peer's RST ended it, even where there was nothing left to lose (LAST-ACK, CLOSING), so that <see cref="Error"/> says nothing.</summary>
+    public bool ResetByPeer { get; private set; }
+
     /// <summary>True switches Nagle's algorithm off (RFC 9293 section 3.7.4).</summary>
     public bool NoDelay { get; set; }
 

@@ -23,11 +23,19 @@ internal sealed partial class TcpLayer
             return;
         }
 
-        if ((segment.Flags & TcpFlags.Ack) != 0 || (segment.Flags & TcpFlags.Syn) == 0)
+        if ((segment.Flags & TcpFlags.Ack) != 0)
         {
             Pool.ReleaseChain(segment.Payload);
             Drops.Count(DropReason.NO_SOCKET);
             ResetUnknown(segment, nowUs);
+            return;
+        }
+
+        if ((segment.Flags & TcpFlags.Syn) == 0 || IsSynFinToDrop(segment))
+        {
+            // Neither SYN nor ACK: no connection can have sent it, and nobody waits for an answer.
+            Pool.ReleaseChain(segment.Payload);
+            Drops.Count(DropReason.TCP_FLAGS);
             return;
         }
 
@@ -56,13 +64,16 @@ internal sealed partial class TcpLayer
         UpdateTimers(connection);
     }
 
+    /// <summary>SYN and FIN at once, where the options say that this begins no connection.</summary>
+    public bool IsSynFinToDrop(in TcpSegment segment) => Options.DropSynFin && (segment.Flags & (TcpFlags.Syn | TcpFlags.Fin)) == (TcpFlags.Syn | TcpFlags.Fin);
+
     /// <summary>True if the segment is a SYN that may open the connection anew: the caller goes on to the listener.</summary>
     private bool OnTimeWaitSegment(int slot, in TcpSegment segment, long nowUs)
     {
         ref TimeWaitEntry entry = ref _timeWait[slot];
         bool rst = (segment.Flags & TcpFlags.Rst) != 0;
         bool old = entry.Timestamps && segment.Options.HasTimestamp && (int)(segment.Options.TimestampValue - entry.RecentTimestamp) < 0;
-        if (!rst && (segment.Flags & (TcpFlags.Syn | TcpFlags.Ack)) == TcpFlags.Syn)
+        if (Options.TimeWaitReuse && !rst && (segment.Flags & (TcpFlags.Syn | TcpFlags.Ack)) == TcpFlags.Syn)
         {
             // RFC 6191 with timestamps, RFC 9293 section 3.10.7.4 without: newer than anything of the old connection.
             bool newer = entry.Timestamps && segment.Options.HasTimestamp && segment.Options.TimestampValue != entry.RecentTimestamp
@@ -79,6 +90,20 @@ internal sealed partial class TcpLayer
         {
             // A RST must not shorten TIME-WAIT (RFC 1337).
             Drops.Count(DropReason.TCP_RESET);
+            return false;
+        }
+
+        if ((segment.Flags & (TcpFlags.Syn | TcpFlags.Ack)) == 0)
+        {
+            Drops.Count(DropReason.TCP_FLAGS);
+            return false;
+        }
+
+        if (!Options.SynProtection && (segment.Flags & TcpFlags.Syn) != 0 && segment.Seq >= entry.RcvNxt && segment.Seq < entry.RcvNxt + entry.Window)
+        {
+            Drops.Count(DropReason.TCP_INVALID_SYN);
+            SendReset(segment.Destination, segment.Source, entry.SndNxt, entry.RcvNxt, withAck: true, nowUs);
+            _timeWait.Remove(new FlowKey(segment.Destination, segment.Source));
             return false;
         }
 

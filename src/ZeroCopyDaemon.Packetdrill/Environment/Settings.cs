@@ -17,9 +17,9 @@ internal sealed class Settings
         get => _isFreeBsd;
         set
         {
-            // That system delays from the first acknowledgment on.
+            // That system delays from the first acknowledgment on, but never two segments', however small.
+            Tcp = value && !_isFreeBsd ? Tcp with { QuickAcks = 0, DelayedAckSegments = 2 } : Tcp;
             _isFreeBsd = value;
-            Tcp = value ? Tcp with { QuickAcks = 0 } : Tcp;
         }
     }
 

@@ -13,6 +13,10 @@ internal static class SysctlTable
         // 1 = both, 2 = window scaling alone, 3 = timestamps alone.
         ["rfc1323"] = (s, v) => s.Tcp = s.Tcp with { WindowScaling = v is 1 or 2, Timestamps = v is 1 or 3 },
         ["sack.enable"] = (s, v) => s.Tcp = s.Tcp with { Sack = v != 0 },
+        ["insecure_rst"] = (s, v) => s.Tcp = s.Tcp with { ResetProtection = v == 0 },
+        ["insecure_syn"] = (s, v) => s.Tcp = s.Tcp with { SynProtection = v == 0 },
+        ["drop_synfin"] = (s, v) => s.Tcp = s.Tcp with { DropSynFin = v != 0 },
+        ["delayed_ack"] = (s, v) => s.Tcp = s.Tcp with { DelayedAckSegments = v == 0 ? 1 : 2 },
         ["recvspace"] = (s, v) => s.ReceiveSpace = v,
         ["sendspace"] = (s, v) => s.SendSpace = v,
         ["delacktime"] = (s, v) => s.Tcp = s.Tcp with { DelayedAckUs = v * 1000 },
@@ -47,14 +51,14 @@ internal static class SysctlTable
     /// <summary>Settings with one value under which the stack does what is asked for, without there being anything to set.</summary>
     private static readonly Dictionary<string, long[]> FixedFreeBsd = new(StringComparer.Ordinal)
     {
-        ["blackhole"] = [0], ["rexmit_drop_options"] = [0], ["drop_synfin"] = [0, 1], ["tolerate_missing_ts"] = [0], ["syncookies_only"] = [0], ["path_mtu_discovery"] = [1],
+        ["blackhole"] = [0], ["rexmit_drop_options"] = [0], ["tolerate_missing_ts"] = [0], ["syncookies_only"] = [0], ["path_mtu_discovery"] = [1],
     };
 
     /// <summary>Settings of machinery that the stack does not have, and whose work shows in nothing that a script sees.</summary>
     private static readonly HashSet<string> Ignored = new(StringComparer.Ordinal)
     {
         "hostcache.purgenow", "hostcache.enable", "hostcache.purge", "syncookies", "udp_tunneling_port", "udp_tunneling_overhead", "always_keepalive", "cc.algorithm", "functions_default",
-        "ecn.enable", "ecn.maxretries", "insecure_rst", "insecure_syn", "icmp_may_rst", "rexmit_slop", "tcp_no_metrics_save", "tcp_min_tso_segs", "tcp_tso_win_divisor", "tcp_syncookies", "tcp_moderate_rcvbuf", "tcp_autocorking", "tcp_fack", "tcp_low_latency", "tcp_limit_output_bytes",
+        "ecn.enable", "ecn.maxretries", "icmp_may_rst", "rexmit_slop", "tcp_no_metrics_save", "tcp_min_tso_segs", "tcp_tso_win_divisor", "tcp_syncookies", "tcp_moderate_rcvbuf", "tcp_autocorking", "tcp_fack", "tcp_low_latency", "tcp_limit_output_bytes",
         "tcp_abort_on_overflow", "tcp_reordering", "tcp_congestion_control", "tcp_allowed_congestion_control", "tcp_early_retrans", "tcp_frto", "tcp_recovery",
         "tcp_invalid_ratelimit", "tcp_fastopen", "tcp_notsent_lowat", "tcp_pacing_ss_ratio", "tcp_pacing_ca_ratio", "tcp_challenge_ack_limit", "tcp_slow_start_after_idle",
         "tcp_mtu_probing", "tcp_base_mss", "tcp_stdurg", "tcp_retries1", "tcp_adv_win_scale", "tcp_app_win",

@@ -8,7 +8,7 @@ using ZeroCopyDaemon.Packetdrill.Sockets;
 namespace ZeroCopyDaemon.Packetdrill.Runtime;
 
 /// <summary>One run of a script: its stack, its process, and the events one after the other. Ends with a <see cref="ScriptException"/> at the first thing that is not as expected.</summary>
-internal sealed partial class ScriptRun(Script script) : ICommandTarget, IDisposable
+internal sealed class ScriptRun(Script script, Settings settings) : ICommandTarget, IDisposable
 {
     /// <summary>How far the run looks ahead to say what came instead of an expected packet, and how long it waits for one that may come at any time.</summary>
     private const long PatienceUs = 3_600_000_000;
@@ -26,7 +26,7 @@ internal sealed partial class ScriptRun(Script script) : ICommandTarget, IDispos
     /// <summary>A call that has not returned yet.</summary>
     private sealed record Blocked(CallEvent Call, CallAttempt Attempt, long EndUs);
 
-    public Settings Settings { get; } = new();
+    public Settings Settings { get; } = settings;
 
     public IReadOnlyList<string> Notes => _notes;
 

@@ -233,6 +233,11 @@ internal sealed unsafe class SocketTable : IDisposable
 
         if ((events & TcpEvents.Closed) != 0)
         {
+            if (connection.ResetByPeer && connection.Error == TcpError.None)
+            {
+                socket.PendingError = "ECONNRESET";
+            }
+
             socket.IsOver = true;
             socket.IsConnected = false;
         }
