@@ -48,6 +48,7 @@ internal static class CommandLine
             InspectCommand.Create(),
             WiresCommand.Create(),
             SimCommand.Create(),
+            PacketdrillCommand.Create(),
             BenchCommand.Create(),
             BenchCommand.CreateServer(),
         ])

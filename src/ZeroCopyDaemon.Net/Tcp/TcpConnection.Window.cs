@@ -3,6 +3,9 @@ namespace ZeroCopyDaemon.Net.Tcp;
 /// <summary>The window that we offer, and when to acknowledge.</summary>
 public sealed partial class TcpConnection
 {
+    /// <summary>Largest window there can be (RFC 7323 section 2.3).</summary>
+    private const int MaxBuffer = 1 << 30;
+
     private SeqNumber _rcvAdv;
     private SeqNumber _lastAckSent;
     private int _rcvScale;
@@ -38,8 +41,14 @@ public sealed partial class TcpConnection
             window = _rcvMss;
         }
 
-        return Math.Min(window, Math.Min(_layer.Options.MaxReceiveWindow, 65535L << _rcvScale));
+        return Math.Min(window, Math.Min(Math.Min(_layer.Options.MaxReceiveWindow, WindowLimit(_rcvScale)), Math.Max(0, ReceiveBufferBytes - _receive.ReadableBytes)));
     }
+
+    /// <summary>
+    /// What the window field can say is all that we offer, unless the application said how much it takes: then that is our window, and the field shows as much of it as it can. So the right edge doesn't
+    /// seem to move by trifles while the field is what holds it back.
+    /// </summary>
+    private long WindowLimit(int scale) => ReceiveBufferBytes == long.MaxValue ? 65535L << scale : MaxBuffer;
 
     /// <summary>
     /// A full segment may always come if there is memory for it (and for what rounding has promised besides), however costly the last ones were: a small window makes small segments, which would keep it small for ever. And one may come to a connection
@@ -75,7 +84,7 @@ public sealed partial class TcpConnection
         }
 
         long unit = 1L << _rcvScale;
-        return (int)Math.Min((window + unit - 1) & ~(unit - 1), 65535L << _rcvScale);
+        return (int)Math.Min((window + unit - 1) & ~(unit - 1), WindowLimit(_rcvScale));
     }
 
     /// <summary>What moves the edge: a full segment, or half of the largest window there has been, whichever is less.</summary>
