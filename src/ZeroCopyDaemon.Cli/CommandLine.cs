@@ -46,7 +46,9 @@ internal static class CommandLine
             WorkerCommand.Create(),
             ClientCommand.Create(),
             InspectCommand.Create(),
+            WiresCommand.Create(),
             SimCommand.Create(),
+            PacketdrillCommand.Create(),
             BenchCommand.Create(),
             BenchCommand.CreateServer(),
         ])

@@ -126,8 +126,9 @@ public sealed class KernelHostOptions
         long least = (long)RxRingSize * RxQueues * PageBytes * 2;
         Require(PoolBytes >= least, $"A pool of {PoolBytes} bytes is too small: the RX rings alone hold {least / 2} bytes. Choose a pool size of at least {least} bytes, or fewer or smaller rings.");
         Require(Mtu is >= 576 and <= 65535, $"The MTU must be from 576 to 65535, not {Mtu}.");
-        Require(Wire is WireFactory.Gateway or WireFactory.Tap, $"There is no wire '{Wire}': use '{WireFactory.Gateway}' or '{WireFactory.Tap}'.");
-        _ = Impairment;
+        bool superFrames = Tso && ChecksumOffload && Impairment is null;
+        string? refusal = WireMatrix.Here.WhyNotWire(Wire) ?? (Strategy.Length > 0 ? WireMatrix.Here.WhyNotStrategy(Strategy) : null) ?? WireMatrix.Here.WhyNotPlacement(Wire, Placement, superFrames);
+        Require(refusal is null, $"Wire {Wire}, placement {WireMatrix.Word(Placement)}, strategy {Strategy}: {refusal}.");
         Require(IPAddress.TryParse(Bind, out _), $"'{Bind}' is not an IP address to bind to: use for instance 127.0.0.1.");
         Require(MaxWorkers is >= 1 and <= 4096, $"The most workers must be from 1 to 4096, not {MaxWorkers}.");
         Require(ExpectedWorkers is >= 0 and <= 4096, $"Workers must be from 0 to 4096, not {ExpectedWorkers}.");

@@ -50,11 +50,24 @@ public sealed class NetStack : IFrameReceiver, IPageChargeSink, ICounterSource
     /// <summary>True if output waits for room on the TX ring or for <see cref="Poll"/> to be called.</summary>
     public bool HasPendingOutput => _tcp.HasPendingOutput;
 
+    /// <summary>TCP's settings as they are now. Replacing them concerns what is opened later, and limits at once.</summary>
+    public TcpOptions TcpOptions
+    {
+        get => _tcp.Options;
+        set => _tcp.Options = value;
+    }
+
     /// <summary>Connections alive (TIME-WAIT not counted).</summary>
     public int ConnectionCount => _tcp.ConnectionCount;
 
     /// <summary>TIME-WAIT entries.</summary>
     public int TimeWaitCount => _tcp.TimeWaitCount;
+
+    /// <summary>True if the connection between these two has ended and its addresses are not to be used again yet (RFC 9293 section 3.3.2).</summary>
+    public bool IsInTimeWait(IpEndpoint local, IpEndpoint remote) => _tcp.IsInTimeWait(local, remote);
+
+    /// <summary>Ends all of TIME-WAIT at once, as an administrator may. Returns how many entries there were.</summary>
+    public int EndTimeWait() => _tcp.EndTimeWait();
 
     /// <inheritdoc/>
     public void Receive(in RxFrame frame, long nowUs) => _ip.Receive(frame, nowUs);

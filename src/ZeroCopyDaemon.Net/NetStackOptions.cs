@@ -75,6 +75,9 @@ public sealed record TcpOptions
     /// <summary>Offer and accept timestamps, with PAWS (RFC 7323 sections 3 to 5).</summary>
     public bool Timestamps { get; init; } = true;
 
+    /// <summary>Offer and accept selective acknowledgments (RFC 2018, RFC 2883).</summary>
+    public bool Sack { get; init; } = true;
+
     /// <summary>Truesize bytes that one connection may be charged for received payload.</summary>
     public long ReceiveQuotaBytes { get; init; } = 2 << 20;
 

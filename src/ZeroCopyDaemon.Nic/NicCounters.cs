@@ -92,6 +92,10 @@ internal sealed class NicCounters : ICounterSource
         visitor.Counter("nic.rx_packets", packets);
         visitor.Counter("nic.rx_bytes", bytes);
         visitor.Counter("nic.rx_header_split_packets", splits);
+        visitor.Counter("nic.rx_merge_runs", _placement.MergeRuns);
+        visitor.Counter("nic.rx_merge_match_packets", _placement.MergeMatches);
+        visitor.Counter("nic.rx_merge_flushes", _placement.MergeFlushes);
+        visitor.Counter("nic.rx_merge_evictions", _placement.MergeEvictions);
         visitor.Counter("nic.rx_csum_none", _checksumNone);
         visitor.Counter("nic.rx_csum_unnecessary", _checksumUnnecessary);
         visitor.Counter("nic.rx_csum_bad", _checksumBad);

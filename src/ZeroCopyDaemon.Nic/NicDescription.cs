@@ -34,6 +34,15 @@ public sealed record RxQueueDescription(
 /// <param name="Completed">Frames ever completed.</param>
 public sealed record TxRingDescription(int RingSize, int Waiting, long Posted, long Completed);
 
+/// <summary>What received payload makes of the pages that it takes.</summary>
+/// <param name="PayloadBytes">Payload handed up.</param>
+/// <param name="PageBytes">Bytes of the pages that payload was laid in: each counts whole, once, from its first payload on, however many frames share it.</param>
+public sealed record RxPageUse(long PayloadBytes, long PageBytes)
+{
+    /// <summary>Payload in a hundred bytes of pages; null before there is any. Pages that are still open count as if nothing more came.</summary>
+    public double? EfficiencyPercent => PageBytes == 0 ? null : Math.Round(100.0 * PayloadBytes / PageBytes, 2);
+}
+
 /// <summary>A snapshot of a NIC for the inspector. Shares nothing with the NIC, so any thread may read it.</summary>
 /// <param name="Options">Its settings.</param>
 /// <param name="TsoActive">TSO is on and has the checksum offload that it needs.</param>
@@ -51,4 +60,8 @@ public sealed record NicDescription(
     IReadOnlyList<RxQueueDescription> RxQueues,
     TxRingDescription Tx,
     IReadOnlyList<int> IndirectionTable,
-    string RssKey);
+    string RssKey)
+{
+    /// <summary>What its driver says of page use; null without one.</summary>
+    public RxPageUse? PageUse { get; init; }
+}

@@ -73,6 +73,9 @@ public sealed unsafe class NicDriver : IFrameDevice, ICounterSource, IDisposable
         }
     }
 
+    /// <summary>What received payload makes of the pages that it takes.</summary>
+    public RxPageUse PageUse => new(_payloadBytes, _payloadPageBytes);
+
     /// <inheritdoc/>
     public int Mtu => _nic.Mtu;
 

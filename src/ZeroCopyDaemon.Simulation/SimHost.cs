@@ -100,6 +100,13 @@ internal sealed unsafe class SimHost : IFrameReceiver, IDisposable
         SimFailureException.Unless(
             Stack.RootBudget.ChargedBytes == total,
             $"host {Name}: the root budget is charged {Stack.RootBudget.ChargedBytes} bytes, its pages and fragments {total}");
+
+        // What connections pin, be it charged or not, leaves the rings their reserve; a frame's last page and the pages that NICs have open may still come on top.
+        long pinned = total + Pool.OvercommittedBytes;
+        int open = _plan.Nic.RxQueues + 1;
+        SimFailureException.Unless(
+            pinned <= Stack.RootBudget.LimitBytes + ((long)open * Pool.Geometry.PageSize),
+            $"host {Name}: connections keep {pinned} bytes of pages from being free, and the pool has {Stack.RootBudget.LimitBytes} for them");
         foreach (TcpConnection connection in connections)
         {
             long pages = charged.GetValueOrDefault(connection.Id);

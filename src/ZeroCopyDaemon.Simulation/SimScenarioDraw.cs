@@ -15,6 +15,9 @@ internal sealed class SimScenarioDraw(ulong seed)
     /// <summary>What was added later is drawn from here, so that the rest of each seed's scenario stays what it was.</summary>
     private readonly SimRandom _more = new(seed ^ 0xA5A5_A5A5);
 
+    /// <summary>And what came after that, from here: how losses are repaired.</summary>
+    private readonly SimRandom _repair = new(seed ^ 0x3C3C_9696_C3C3_6969);
+
     public SimScenario Draw()
     {
         SimWireOptions wire = DrawWire();
@@ -107,6 +110,7 @@ internal sealed class SimScenarioDraw(ulong seed)
             {
                 WindowScaling = _random.Chance(0.7),
                 Timestamps = _random.Chance(0.7),
+                Sack = _repair.Chance(0.8),
                 ReceiveQuotaBytes = quota,
                 MaxReceiveWindow = _random.Chance(0.7) ? 4 << 20 : (int)_random.LogBetween(1000, 1 << 20),
                 MaxOutOfOrderFragments = _random.Pick(1024, 1024, 64, 4),

@@ -1,3 +1,4 @@
+using ZeroCopyDaemon.Net.Packets;
 using ZeroCopyDaemon.Net.Tcp;
 using ZeroCopyDaemon.Wires.Impaired;
 using ZeroCopyDaemon.Wires.Sim;
@@ -77,7 +78,7 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
         if (syn && (sender.Initial is not { } known || known != frame.Seq))
         {
             // A new connection, or a new attempt at it.
-            sender.Begin(frame.Seq, frame.WindowScale);
+            sender.Begin(frame.Seq, frame.WindowScale, TcpOptionReader.Parse(frame.Options).SackPermitted);
             receiver.ForgetEdge();
         }
 
@@ -92,6 +93,7 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
             SimFailureException.Unless(
                 frame.Ack <= receiver.Sent,
                 $"{Name(fromA)} acknowledges {frame.Ack - receiver.Initial.Value} of the stream, which was sent up to {receiver.Sent - receiver.Initial.Value}");
+            CheckSack(frame, sender, receiver, Name(fromA));
 
             // What is offered to an end that has sent everything up to its FIN, and had it acknowledged, is of no meaning; TIME-WAIT does not keep track of it.
             if (!receiver.Ended || frame.Ack != receiver.Sent)
@@ -128,6 +130,19 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
 
         sender.Sent = SeqNumber.Max(sender.Sent, end);
         sender.Ended |= (frame.Flags & TcpFlags.Fin) != 0;
+    }
+
+    /// <summary>Blocks tell of what was sent and, the first one excepted (RFC 2883), is not acknowledged yet.</summary>
+    private static void CheckSack(in SimFrame frame, Direction sender, Direction receiver, string name)
+    {
+        SackBlocks sack = TcpOptionReader.Parse(frame.Options).Sack;
+        SimFailureException.Unless(sack.Count == 0 || (sender.SackPermitted && receiver.SackPermitted), $"{name} sends SACK blocks, which were not agreed on");
+        for (int i = 0; i < sack.Count; i++)
+        {
+            SimFailureException.Unless(
+                sack.Left(i) < sack.Right(i) && sack.Right(i) <= receiver.Sent && (i == 0 || sack.Left(i) > frame.Ack),
+                $"{name} acknowledges {sack.Left(i) - receiver.Initial!.Value} to {sack.Right(i) - receiver.Initial.Value} in block {i} beside {frame.Ack - receiver.Initial.Value}; sent was up to {receiver.Sent - receiver.Initial.Value}");
+        }
     }
 
     private static string Name(bool fromA) => fromA ? "A" : "B";
@@ -176,8 +191,11 @@ internal sealed class SimWireChecker(int mtu, Func<ushort, bool, SimStream?> str
 
         private int _scale;
 
-        public void Begin(SeqNumber initial, int scale)
+        public bool SackPermitted { get; private set; }
+
+        public void Begin(SeqNumber initial, int scale, bool sackPermitted)
         {
+            SackPermitted = sackPermitted;
             Initial = initial;
             Sent = initial + 1;
             RightEdge = null;

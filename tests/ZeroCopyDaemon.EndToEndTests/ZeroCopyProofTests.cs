@@ -11,6 +11,8 @@ public sealed class ZeroCopyProofTests(ITestOutputHelper output)
     [Theory]
     [InlineData(Placement.Split)]
     [InlineData(Placement.None)]
+    [InlineData(Placement.Packed)]
+    [InlineData(Placement.Merge)]
     public async Task A_byte_changed_in_the_pool_after_delivery_changes_in_the_workers_span(Placement placement)
     {
         await using InProcess test = await InProcess.StartAsync(options => options.Placement = placement);

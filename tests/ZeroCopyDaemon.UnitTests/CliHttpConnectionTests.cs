@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Security.Cryptography;
 using System.Text;
 using System.Threading.Channels;
 using ZeroCopyDaemon.Cli.Apps.Http;
@@ -122,6 +123,44 @@ public sealed class CliHttpConnectionTests
         Assert.Equal(-1, new Pattern(HttpConnection.DownloadSeed).FirstDifference(0, sent.AsSpan(start)));
     }
 
+    [Theory]
+    [InlineData("POST", 0)]
+    [InlineData("PUT", 1)]
+    [InlineData("POST", 100_003)]
+    public async Task A_digest_is_that_of_the_body_whether_it_comes_whole_or_in_chunks(string method, int bytes)
+    {
+        byte[] body = new byte[bytes];
+        new Pattern(7).Fill(0, body);
+        MemoryChannel channel = new();
+        channel.Push(Encoding.ASCII.GetBytes($"{method} /sha256 HTTP/1.1\r\nHost: x\r\nContent-Length: {bytes}\r\n\r\n"));
+        PushByPieces(channel, body);
+        channel.Push(Encoding.ASCII.GetBytes($"{method} /sha256 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
+        foreach (byte[] chunk in body.Chunk(30_001))
+        {
+            channel.Push(Encoding.ASCII.GetBytes($"{chunk.Length:x}\r\n"));
+            PushByPieces(channel, chunk);
+            channel.Push("\r\n"u8.ToArray());
+        }
+
+        channel.Push("0\r\n\r\nPOST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"u8.ToArray());
+        channel.End();
+        using HttpConnection connection = new(channel, Who, 9);
+        await connection.ServeAsync(CancellationToken.None);
+        string digest = Convert.ToHexStringLower(SHA256.HashData(body));
+        string[] answers = channel.SentText.Split("HTTP/1.1 200 OK", StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(3, answers.Length);
+        Assert.EndsWith($"\r\n\r\n{digest}\n", answers[0], StringComparison.Ordinal);
+        Assert.EndsWith($"\r\n\r\n{digest}\n", answers[1], StringComparison.Ordinal);
+        Assert.EndsWith("2 bytes of body read by worker 3 (pid 4242)\n", answers[2], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Only_what_is_posted_or_put_is_answered_with_a_digest()
+    {
+        Assert.Contains("Hello from worker", await ServeAsync("GET /sha256 HTTP/1.1\r\nHost: x\r\n\r\n"), StringComparison.Ordinal);
+        Assert.Contains("3 bytes of body", await ServeAsync("POST /sha256/x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"), StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_stop_of_the_daemon_ends_a_connection_between_requests_but_not_within_one()
     {
@@ -148,6 +187,14 @@ public sealed class CliHttpConnectionTests
         channel.End();
         await new HttpConnection(channel, Who, 9).ServeAsync(CancellationToken.None);
         return channel.SentText;
+    }
+
+    private static void PushByPieces(MemoryChannel channel, byte[] bytes)
+    {
+        foreach (byte[] piece in bytes.Chunk(4096))
+        {
+            channel.Push(piece);
+        }
     }
 
     private static (string Head, string Body) Split(string response)

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Security.Cryptography;
 using System.Text;
 using ZeroCopyDaemon.Cli.Apps.Http;
 using HttpMethod = Microsoft.AspNetCore.Server.Kestrel.Core.Internal.Http.HttpMethod;
@@ -131,6 +132,28 @@ public sealed class CliHttpReaderTests
     {
         Assert.Equal(HttpStep.Request, ReadAll($"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n", out HttpRequestReader reader));
         Assert.Equal(bytes, reader.DownloadBytes);
+    }
+
+    [Fact]
+    public void A_body_is_hashed_the_same_wherever_it_is_cut()
+    {
+        byte[] bytes = Encoding.ASCII.GetBytes(Chunked.Replace("PUT /", "PUT /sha256", StringComparison.Ordinal));
+        byte[] expected = SHA256.HashData("hello0123456789"u8);
+        byte[] digest = new byte[SHA256.HashSizeInBytes];
+        for (int size = 1; size <= 40; size++)
+        {
+            Feed feed = new();
+            foreach (byte[] part in bytes.Chunk(size))
+            {
+                feed.Add(part);
+            }
+
+            Assert.Equal(HttpStep.Request, feed.Read());
+            Assert.True(feed.Reader.WantsDigest);
+            feed.Reader.TakeDigest(digest);
+            Assert.Equal(expected, digest);
+            feed.Reader.Dispose();
+        }
     }
 
     [Theory]

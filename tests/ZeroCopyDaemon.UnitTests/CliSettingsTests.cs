@@ -26,12 +26,14 @@ public sealed class CliSettingsTests
     {
         DaemonSettings settings = Resolve(
             ("name", "a-1"), ("workers", "0"), ("listen", "1"), ("bind", "0.0.0.0"), ("wire", "GATEWAY"), ("app", "Echo"), ("strategy", "copy"), ("pool-size", "128MiB"), ("page-size", "8KiB"),
-            ("placement", "none"), ("checksum-offload", "off"), ("mtu", "9000"), ("rx-queues", "2"), ("rx-ring", "512"), ("tx-size", "1MiB"), ("backlog", "7"), ("run-dir", "/tmp/x"));
+            ("placement", "none"), ("checksum-offload", "off"), ("mtu", "9000"), ("rx-queues", "2"), ("rx-ring", "512"), ("tx-size", "1MiB"), ("backlog", "7"), ("run-dir", "/tmp/x"),
+            ("impair", " loss=1%,delay=2ms "));
         Assert.Equal(
             new DaemonSettings
             {
                 Name = "a-1", Workers = 0, Port = 1, Bind = "0.0.0.0", Wire = "gateway", App = WorkerApp.Echo, Strategy = ReceiveStrategy.Copy, PoolBytes = 128L << 20, PageBytes = 8192,
                 Placement = Placement.None, ChecksumOffload = false, Mtu = 9000, RxQueues = 2, RxRingSize = 512, TxBytes = 1 << 20, Backlog = 7, RunDirectory = Path.GetFullPath("/tmp/x"),
+                Impair = "loss=1%,delay=2ms",
             },
             settings);
     }
@@ -46,9 +48,13 @@ public sealed class CliSettingsTests
     [InlineData("mtu", "65536", "--mtu 65536: the MTU must be from 576 to 65535")]
     [InlineData("app", "ftp", "--app ftp: there is no such app; choose http, echo or sink")]
     [InlineData("app", "1", "--app 1: there is no such app; choose http, echo or sink")]
-    [InlineData("strategy", "flip", "--strategy flip: there is no such strategy; choose handoff or copy")]
-    [InlineData("placement", "packed", "--placement packed: there is no such placement; choose none or split")]
-    [InlineData("wire", "tap", "--wire tap: there is no such wire; choose gateway")]
+    [InlineData("strategy", "flip", "--strategy flip: not there yet; choose handoff or copy")]
+    [InlineData("placement", "piled", "--placement piled: there is no such placement; choose none, split, packed or merge")]
+    [InlineData("strategy", "zero", "--strategy zero: there is no such strategy; choose handoff or copy")]
+    [InlineData("wire", "fibre", "--wire fibre: there is no such wire; choose gateway or tap")]
+    [InlineData("wire", "sim", "--wire sim: for the simulation only (zcd sim); choose gateway or tap")]
+    [InlineData("wire", "afxdp", "--wire afxdp: not there yet; choose gateway or tap")]
+    [InlineData("impair", "loss=2", "--impair loss=2: loss must be from 0% to 100% of the frames, such as 1% or 0.01%, not '2'")]
     [InlineData("checksum-offload", "maybe", "--checksum-offload maybe: say on or off")]
     [InlineData("bind", "here", "--bind here: name an IP address of this host, such as 127.0.0.1 or 0.0.0.0")]
     [InlineData("address6", "10.0.0.1/24", "--address6 10.0.0.1/24: give an IPv6 address with the length of its network's prefix, such as fd44::2/64, or say off")]

@@ -8,11 +8,11 @@ internal sealed unsafe class NativePool : IDisposable
 {
     private byte* _memory;
 
-    public NativePool(int pages = 256, int pageSize = 4096, int headroom = 0)
+    public NativePool(int pages = 256, int pageSize = 4096, int headroom = 0, int fragments = 0)
     {
         var geometry = new PoolGeometry(pageSize, pages, headroom);
         _memory = (byte*)NativeMemory.AlignedAlloc((nuint)geometry.TotalBytes, 4096);
-        Pool = new PagePool(_memory, geometry);
+        Pool = new PagePool(_memory, geometry, fragments);
     }
 
     public PagePool Pool { get; }

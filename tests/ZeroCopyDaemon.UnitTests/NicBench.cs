@@ -21,7 +21,7 @@ internal sealed unsafe class NicBench : IFrameReceiver, IDisposable
     {
         var geometry = new PoolGeometry(pageSize, pages, headroom);
         _memory = (byte*)NativeMemory.AlignedAlloc((nuint)geometry.TotalBytes, 4096);
-        Pool = new PagePool(_memory, geometry, fragments);
+        Pool = new PagePool(_memory, geometry, fragments == 0 ? options.FragmentCapacity(geometry) : fragments);
         Nic = new NicModel(options, geometry);
         Driver = new NicDriver(Nic, Pool);
     }

@@ -9,6 +9,8 @@ public sealed class NicChecksumTests
     [Theory]
     [InlineData(Placement.None)]
     [InlineData(Placement.Split)]
+    [InlineData(Placement.Packed)]
+    [InlineData(Placement.Merge)]
     public void A_right_checksum_is_unnecessary_to_check_and_any_flipped_bit_makes_it_bad(Placement placement)
     {
         using var bench = new NicBench(NicBench.Small(placement) with { Mtu = 9000 }, pageSize: 2048);

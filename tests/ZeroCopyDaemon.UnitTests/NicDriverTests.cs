@@ -94,6 +94,8 @@ public sealed class NicDriverTests
     [Theory]
     [InlineData(Placement.None)]
     [InlineData(Placement.Split)]
+    [InlineData(Placement.Packed)]
+    [InlineData(Placement.Merge)]
     public void A_full_fragment_table_drops_the_frame_and_loses_no_page(Placement placement)
     {
         using var bench = new NicBench(NicBench.Small(placement) with { Mtu = 9000, RxRingSize = 16 }, pages: 64, fragments: 5) { Hold = true };
@@ -113,6 +115,8 @@ public sealed class NicDriverTests
     [Theory]
     [InlineData(Placement.None)]
     [InlineData(Placement.Split)]
+    [InlineData(Placement.Packed)]
+    [InlineData(Placement.Merge)]
     public void A_receiver_that_throws_costs_no_page_of_the_drivers(Placement placement)
     {
         using var bench = new NicBench(NicBench.Small(placement)) { Hold = true };
@@ -127,6 +131,8 @@ public sealed class NicDriverTests
     [Theory]
     [InlineData(Placement.None)]
     [InlineData(Placement.Split)]
+    [InlineData(Placement.Packed)]
+    [InlineData(Placement.Merge)]
     public void The_end_takes_back_pages_in_completions_and_completes_frames_on_the_TX_ring(Placement placement)
     {
         using var bench = new NicBench(NicBench.Small(placement) with { Mtu = 9000 });
@@ -239,11 +245,13 @@ public sealed class NicDriverTests
     [Theory]
     [InlineData(Placement.None)]
     [InlineData(Placement.Split)]
+    [InlineData(Placement.Packed)]
+    [InlineData(Placement.Merge)]
     public void Whatever_happens_no_page_is_lost_and_every_frame_is_accounted_for(Placement placement) =>
         Gen.Select(Gen.Int[0, 9], Gen.Int[0, 8946]).Array[0, 300].Sample(
             steps =>
             {
-                NicOptions options = NicBench.Small(placement) with { RxRingSize = 16, RxQueues = 2, Mtu = 9000, RxUsecs = 3, RxFrames = 5, PauseFrames = true };
+                NicOptions options = NicBench.Small(placement) with { RxRingSize = 16, RxQueues = 2, Mtu = 9000, RxUsecs = 3, RxFrames = 5, PauseFrames = true, MergeFlushUs = 20 };
                 using var bench = new NicBench(options, pages: 44, pageSize: 2048, fragments: 30);
                 long now = 0, offered = 0, accepted = 0;
                 foreach ((int action, int value) in steps)
@@ -304,6 +312,10 @@ public sealed class NicDriverTests
     [InlineData(Placement.None, 1500)]
     [InlineData(Placement.Split, 1500)]
     [InlineData(Placement.Split, 9000)]
+    [InlineData(Placement.Packed, 1500)]
+    [InlineData(Placement.Packed, 9000)]
+    [InlineData(Placement.Merge, 1500)]
+    [InlineData(Placement.Merge, 9000)]
     public unsafe void In_the_steady_state_no_frame_allocates_in_either_direction(Placement placement, int mtu)
     {
         using var native = new NativePool(pages: 512);

@@ -42,6 +42,8 @@ public sealed class NicReceiveTests
     [Theory]
     [InlineData(Placement.None, 256)]
     [InlineData(Placement.Split, 256)]
+    [InlineData(Placement.Packed, 256)]
+    [InlineData(Placement.Merge, 256)]
     public void Headroom_is_left_free_in_every_page(Placement placement, int headroom)
     {
         using var bench = new NicBench(NicBench.Small(placement) with { Mtu = 9000 }, headroom: headroom);
@@ -70,6 +72,8 @@ public sealed class NicReceiveTests
     [Theory]
     [InlineData(Placement.None)]
     [InlineData(Placement.Split)]
+    [InlineData(Placement.Packed)]
+    [InlineData(Placement.Merge)]
     public void An_unknown_frame_is_cut_behind_the_Ethernet_header(Placement placement)
     {
         using var bench = new NicBench(NicBench.Small(placement));
@@ -90,6 +94,10 @@ public sealed class NicReceiveTests
     [InlineData(Placement.Split, 1500)]
     [InlineData(Placement.Split, 9000)]
     [InlineData(Placement.Split, 65535)]
+    [InlineData(Placement.Packed, 576)]
+    [InlineData(Placement.Packed, 65535)]
+    [InlineData(Placement.Merge, 1500)]
+    [InlineData(Placement.Merge, 65535)]
     public void Every_length_up_to_the_MTU_comes_out_as_it_went_in(Placement placement, int mtu)
     {
         using var bench = new NicBench(NicBench.Small(placement) with { Mtu = mtu }, pageSize: 2048);
@@ -118,7 +126,7 @@ public sealed class NicReceiveTests
         });
         Gen.Select(
             Gen.OneOf(noise, tcp, mutated),
-            Gen.Bool.Select(split => split ? Placement.Split : Placement.None),
+            Gen.Int[0, 3].Select(i => (Placement)i),
             Gen.Int[0, 2].Select(i => PageSizes[i]),
             Gen.Int[0, 2].Select(i => Headrooms[i]),
             Gen.Int[0, 200],

@@ -4,6 +4,7 @@ using ZeroCopyDaemon.Net;
 using ZeroCopyDaemon.Net.Addresses;
 using ZeroCopyDaemon.Net.Devices;
 using ZeroCopyDaemon.Net.Ip;
+using ZeroCopyDaemon.Net.Packets;
 using ZeroCopyDaemon.Net.Tcp;
 using static ZeroCopyDaemon.Net.Tcp.TcpFlags;
 
@@ -30,7 +31,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     {
         _native = new NativePool(pages, pageSize);
         Irs = irs;
-        var tcp = new TcpOptions { Timestamps = false, WindowScaling = false };
+        var tcp = new TcpOptions { Timestamps = false, WindowScaling = false, Sack = false };
         Options = configure?.Invoke(tcp) ?? tcp;
         Root = new ReceiveBudget("pool", Math.Min(budgetBytes, _native.Pool.Geometry.TotalBytes));
         var options = new NetStackOptions { Address = Local.Address, Secret = secret == default ? 0x1234 : secret, Tcp = Options };
@@ -94,6 +95,9 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     /// <summary>False if the test sends other bytes than the pattern.</summary>
     public bool ChecksPayload { get; set; } = true;
 
+    /// <summary>Puts a given segment's payload into pages; unless set, into pages of its own.</summary>
+    public Func<byte[], int>? Lay { get; set; }
+
     /// <summary>False: counts only, for long runs.</summary>
     public bool Records { get; set; } = true;
 
@@ -127,7 +131,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     public TcpBench Accept(int mss = 1000, sbyte scale = -1, ushort? window = null)
     {
         Listener ??= Listen();
-        Given(Syn, 0, options: SynOptions(mss, scale), window: window);
+        Given(Syn, 0, options: SynOptions(mss, scale, Options.Sack), window: window);
         Expect(Syn | Ack, 0, 1);
         Given(Ack, 1, 1, window: window);
         ExpectNothing();
@@ -141,7 +145,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
     {
         Open();
         Expect(Syn, 0);
-        Given(Syn | Ack, 0, 1, options: SynOptions(mss, scale), window: window);
+        Given(Syn | Ack, 0, 1, options: SynOptions(mss, scale, Options.Sack), window: window);
         Expect(Ack, 1, 1);
         Assert.Equal(TcpEvents.Connected, TakeEvents());
         return this;
@@ -155,7 +159,31 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
         return Connection;
     }
 
-    public static TcpSegmentOptions SynOptions(int mss = 1000, sbyte scale = -1) => new() { Mss = (ushort)mss, WindowScale = scale };
+    public static TcpSegmentOptions SynOptions(int mss = 1000, sbyte scale = -1, bool sack = false) => new() { Mss = (ushort)mss, WindowScale = scale, SackPermitted = sack };
+
+    /// <summary>An acknowledgment from the peer with SACK blocks, in relative sequence numbers of ours; then our turn to send.</summary>
+    public void GivenSack(long ack, params (long Left, long Right)[] blocks) => GivenSackOf(1, ack, 0, blocks);
+
+    /// <summary>As <see cref="GivenSack"/>, with payload.</summary>
+    public void GivenSackOf(long seq, long ack, int length, params (long Left, long Right)[] blocks) => Given(Ack, seq, ack, length, options: new TcpSegmentOptions { WindowScale = -1, Sack = Blocks(blocks) });
+
+    private SackBlocks Blocks((long Left, long Right)[] blocks)
+    {
+        SackBlocks sack = default;
+        foreach ((long left, long right) in blocks)
+        {
+            sack.Add(new SeqNumber(Iss + (uint)left), new SeqNumber(Iss + (uint)right));
+        }
+
+        return sack;
+    }
+
+    /// <summary>The SACK blocks of a segment that we sent, in relative sequence numbers of the peer.</summary>
+    public (long Left, long Right)[] SackOf(SentSegment sent)
+    {
+        SackBlocks sack = sent.Options.Sack;
+        return [.. Enumerable.Range(0, sack.Count).Select(i => ((long)(sack.Left(i).Value - Irs), (long)(sack.Right(i).Value - Irs)))];
+    }
 
     // The peer's part.
 
@@ -176,7 +204,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
         {
             given = new TcpSegmentOptions
             {
-                Mss = given.Mss, WindowScale = given.WindowScale, HasTimestamp = true, TimestampValue = timestamp ?? PeerTimestamp, TimestampEcho = (flags & Ack) != 0 ? OurTimestamp : 0,
+                Mss = given.Mss, WindowScale = given.WindowScale, SackPermitted = given.SackPermitted, Sack = given.Sack, HasTimestamp = true, TimestampValue = timestamp ?? PeerTimestamp, TimestampEcho = (flags & Ack) != 0 ? OurTimestamp : 0,
             };
         }
 
@@ -468,7 +496,7 @@ internal sealed unsafe class TcpBench : IIpOutput, IFrameDevice, IPageChargeSink
             bytes[i] = fill ?? PeerByte(seq - 1 + i);
         }
 
-        return TestFrames.Chain(Pool, bytes);
+        return Lay is null ? TestFrames.Chain(Pool, bytes) : Lay(bytes);
     }
 
     private void Collect()

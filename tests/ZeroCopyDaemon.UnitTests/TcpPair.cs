@@ -127,7 +127,7 @@ internal sealed unsafe class TcpPairHost : IWirePort, IDisposable
     public TcpPairHost(TcpPair pair, string address, string address6, NicOptions options, TcpOptions tcp, int pages)
     {
         _pair = pair;
-        _native = new NativePool(pages);
+        _native = new NativePool(pages, fragments: options.FragmentCapacity(new PoolGeometry(4096, pages)));
         var address4 = IpAddress.Parse(address);
         var ipv6 = IpAddress.Parse(address6);
         Address = ipv6.IsAny ? address4 : ipv6;

@@ -14,6 +14,12 @@ public sealed class TcpPairTests(ITestOutputHelper output)
     [InlineData(576, Placement.Split, true, true)]
     [InlineData(1500, Placement.Split, false, false)]
     [InlineData(576, Placement.None, false, false)]
+    [InlineData(1500, Placement.Packed, true, true)]
+    [InlineData(1500, Placement.Merge, true, true)]
+    [InlineData(9000, Placement.Packed, true, false)]
+    [InlineData(9000, Placement.Merge, true, false)]
+    [InlineData(576, Placement.Packed, false, false)]
+    [InlineData(576, Placement.Merge, false, true)]
     public void A_megabyte_each_way_arrives_byte_by_byte(int mtu, Placement placement, bool offload, bool options)
     {
         using var pair = new TcpPair(

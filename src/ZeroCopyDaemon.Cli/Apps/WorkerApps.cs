@@ -17,7 +17,7 @@ internal static class WorkerApps
         return (app, strategy) switch
         {
             (WorkerApp.Http, ReceiveStrategy.Handoff) => (connection, draining) => ServeHttpInPlaceAsync(connection, identity, draining),
-            (WorkerApp.Http, _) => (connection, draining) => new HttpConnection(new CopyingHttpChannel(connection), identity, connection.Handle).ServeAsync(draining),
+            (WorkerApp.Http, _) => (connection, draining) => ServeHttpByCopyAsync(connection, identity, draining),
             (WorkerApp.Echo, ReceiveStrategy.Handoff) => (connection, _) => EchoApp.ServeInPlaceAsync(connection),
             (WorkerApp.Echo, _) => (connection, _) => EchoApp.ServeByCopyAsync(connection),
             (WorkerApp.Sink, ReceiveStrategy.Handoff) => (connection, _) => SinkApp.ServeInPlaceAsync(connection),
@@ -28,7 +28,14 @@ internal static class WorkerApps
     private static async Task ServeHttpInPlaceAsync(Connection connection, HttpIdentity who, CancellationToken draining)
     {
         using LeasedHttpChannel channel = new(connection);
-        await new HttpConnection(channel, who, connection.Handle).ServeAsync(draining);
+        using HttpConnection http = new(channel, who, connection.Handle);
+        await http.ServeAsync(draining);
+    }
+
+    private static async Task ServeHttpByCopyAsync(Connection connection, HttpIdentity who, CancellationToken draining)
+    {
+        using HttpConnection http = new(new CopyingHttpChannel(connection), who, connection.Handle);
+        await http.ServeAsync(draining);
     }
 }
 

@@ -27,8 +27,15 @@ internal abstract class BenchSubject : IAsyncDisposable
         TimeSpan sum = TimeSpan.Zero;
         foreach (int pid in Pids)
         {
-            using Process process = Process.GetProcessById(pid);
-            sum += process.TotalProcessorTime;
+            try
+            {
+                using Process process = Process.GetProcessById(pid);
+                sum += process.TotalProcessorTime;
+            }
+            catch (ArgumentException)
+            {
+                throw new CliException($"{Name}: its process {pid} has ended during the measurement");
+            }
         }
 
         return sum;
@@ -39,57 +46,78 @@ internal abstract class BenchSubject : IAsyncDisposable
     public abstract ValueTask DisposeAsync();
 }
 
+/// <summary>The process of a plain socket server (<see cref="PlainServer"/>).</summary>
+internal sealed class PlainServerProcess : IAsyncDisposable
+{
+    private readonly Process _process;
+
+    private PlainServerProcess(Process process, int port)
+    {
+        _process = process;
+        Port = port;
+    }
+
+    public int Pid => _process.Id;
+
+    public int Port { get; }
+
+    /// <summary>Returns once it listens.</summary>
+    public static async Task<PlainServerProcess> StartAsync(ProcessStartInfo start, CancellationToken cancel)
+    {
+        start.RedirectStandardInput = true;
+        start.RedirectStandardOutput = true;
+        Process process = Process.Start(start) ?? throw new CliException("the plain server could not be started");
+        string? line = await process.StandardOutput.ReadLineAsync(cancel);
+        return int.TryParse(line, CultureInfo.InvariantCulture, out int port) ? new PlainServerProcess(process, port) : throw new CliException("the plain server did not start");
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _process.StandardInput.Close();
+        await _process.WaitForExitAsync();
+        _process.Dispose();
+    }
+}
+
 /// <summary>The plain socket server.</summary>
 internal sealed class PlainSubject() : BenchSubject("plain sockets")
 {
-    private Process? _process;
+    private PlainServerProcess? _server;
 
     public override async Task StartAsync(CancellationToken cancel)
     {
-        ProcessStartInfo start = SelfProcess.StartInfo([Commands.BenchCommand.ServerName]);
-        start.RedirectStandardInput = true;
-        start.RedirectStandardOutput = true;
-        _process = Process.Start(start) ?? throw new CliException("the plain echo server could not be started");
-        string? line = await _process.StandardOutput.ReadLineAsync(cancel);
-        if (!int.TryParse(line, CultureInfo.InvariantCulture, out int port))
-        {
-            throw new CliException("the plain echo server did not start");
-        }
-
-        EndPoint = new IPEndPoint(IPAddress.Loopback, port);
-        Pids = [_process.Id];
+        _server = await PlainServerProcess.StartAsync(SelfProcess.StartInfo([Commands.BenchCommand.ServerName]), cancel);
+        EndPoint = new IPEndPoint(IPAddress.Loopback, _server.Port);
+        Pids = [_server.Pid];
     }
 
     public override async ValueTask DisposeAsync()
     {
-        if (_process is not null)
+        if (_server is not null)
         {
-            _process.StandardInput.Close();
-            await _process.WaitForExitAsync();
-            _process.Dispose();
+            await _server.DisposeAsync();
         }
     }
 }
 
-/// <summary>A daemon of its own, of a name and on a port that nobody else has.</summary>
-internal sealed class DaemonSubject(string strategy, int workers, string runDirectory) : BenchSubject($"zcd {strategy}")
+/// <summary>A daemon of its own, of a name and in a run directory that nobody else has.</summary>
+/// <param name="label">What tables call it.</param>
+/// <param name="name">The daemon's name.</param>
+/// <param name="options">What <c>zcd up</c> is told besides.</param>
+/// <param name="runDirectory">Folder of its run directory.</param>
+internal sealed class DaemonSubject(string label, string name, IReadOnlyList<string> options, string runDirectory) : BenchSubject(label)
 {
-    private readonly string _name = $"bench-{strategy}";
     private bool _running;
 
     public override async Task StartAsync(CancellationToken cancel)
     {
-        int port = FreePort();
-        await RunAsync(
-            [
-                "up", "--detach", "--name", _name, "--run-dir", runDirectory, "--app", "echo", "--strategy", strategy, "--bind", "127.0.0.1",
-                "--listen", port.ToString(CultureInfo.InvariantCulture), "--workers", workers.ToString(CultureInfo.InvariantCulture),
-            ],
-            cancel);
+        // The port matters on a wire that shares addresses with others only, but is as good as any elsewhere.
+        string port = FreePort().ToString(CultureInfo.InvariantCulture);
+        await RunAsync(["up", "--detach", "--name", name, "--run-dir", runDirectory, "--listen", port, .. options], cancel);
         _running = true;
-        EndPoint = new IPEndPoint(IPAddress.Loopback, port);
-        using ControlConnection control = ControlConnection.To(RunDirectory.For(_name, runDirectory));
+        using ControlConnection control = ControlConnection.To(RunDirectory.For(name, runDirectory));
         StatusReply status = await control.GetStatusAsync(cancel);
+        EndPoint = IPEndPoint.Parse(status.Listeners.Single().Address);
         Pids = [status.Pid, .. status.Workers.Select(w => w.Pid)];
     }
 
@@ -97,7 +125,7 @@ internal sealed class DaemonSubject(string strategy, int workers, string runDire
     {
         if (_running)
         {
-            await RunAsync(["down", "--name", _name, "--run-dir", runDirectory], CancellationToken.None);
+            await RunAsync(["down", "--name", name, "--run-dir", runDirectory], CancellationToken.None);
         }
     }
 
@@ -110,17 +138,11 @@ internal sealed class DaemonSubject(string strategy, int workers, string runDire
 
     private static async Task RunAsync(IEnumerable<string> arguments, CancellationToken cancel)
     {
-        ProcessStartInfo start = SelfProcess.StartInfo(arguments);
-        start.RedirectStandardOutput = true;
-        start.RedirectStandardError = true;
-        using Process process = Process.Start(start) ?? throw new CliException("a daemon for the benchmark could not be started");
-        Task<string> output = process.StandardOutput.ReadToEndAsync(cancel);
-        string error = await process.StandardError.ReadToEndAsync(cancel);
-        await output;
-        await process.WaitForExitAsync(cancel);
-        if (process.ExitCode != ExitCode.Ok)
+        (int code, _, string error) = await ChildProcess.RunAsync(SelfProcess.StartInfo(arguments), cancel);
+        if (code != ExitCode.Ok)
         {
-            throw new CliException($"the benchmark's daemon failed: {error.Trim()}");
+            string why = error.Trim();
+            throw new CliException(why.StartsWith("zcd: ", StringComparison.Ordinal) ? why["zcd: ".Length..] : $"the benchmark's daemon failed: {why}");
         }
     }
 }

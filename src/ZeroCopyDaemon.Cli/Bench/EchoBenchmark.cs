@@ -1,9 +1,14 @@
+using System.Globalization;
 using ZeroCopyDaemon.Cli.TestClient;
 
 namespace ZeroCopyDaemon.Cli.Bench;
 
 /// <summary>What to measure.</summary>
-internal sealed record BenchOptions(long Bytes, int Connections, int Rounds, int Workers);
+internal sealed record BenchOptions(long Bytes, int Connections, int Rounds, int Workers)
+{
+    /// <summary>What the daemons' <c>zcd up</c> is told besides.</summary>
+    public IReadOnlyList<string> UpOptions { get; init; } = [];
+}
 
 /// <summary>One subject's figures over all rounds. CPU is that of the server's processes; MB is 10^6 bytes of payload one way.</summary>
 internal sealed record BenchResult(string Name, IReadOnlyList<double> GigabytesPerSecond, IReadOnlyList<double> CpuMicrosecondsPerMegabyte)
@@ -26,7 +31,7 @@ internal static class EchoBenchmark
     public static async Task<IReadOnlyList<BenchResult>> RunAsync(BenchOptions options, Action<string> step, CancellationToken cancel)
     {
         string runDirectory = Path.Combine(Path.GetTempPath(), $"zcd-bench-{Environment.ProcessId}");
-        List<BenchSubject> subjects = [new DaemonSubject("handoff", options.Workers, runDirectory), new DaemonSubject("copy", options.Workers, runDirectory), new PlainSubject()];
+        List<BenchSubject> subjects = [Daemon("handoff", options, runDirectory), Daemon("copy", options, runDirectory), new PlainSubject()];
         try
         {
             foreach (BenchSubject subject in subjects)
@@ -76,4 +81,10 @@ internal static class EchoBenchmark
             }
         }
     }
+
+    private static DaemonSubject Daemon(string strategy, BenchOptions options, string runDirectory) => new(
+        $"zcd {strategy}",
+        $"bench-{strategy}",
+        ["--wire", "gateway", "--bind", "127.0.0.1", "--app", "echo", "--strategy", strategy, "--workers", options.Workers.ToString(CultureInfo.InvariantCulture), .. options.UpOptions],
+        runDirectory);
 }

@@ -57,7 +57,16 @@ internal sealed class DaemonRun
         signals.OnImpatience = supervisor.KillAll;
         Task stopped = Task.WhenAny(kernel.StopRequested, Task.Delay(Timeout.Infinite, signals.Token));
         using ControlConnection control = ControlConnection.To(_directory);
-        int? failure = await StartWorkersAsync(supervisor, control, Task.WhenAny(stopped, kernel.LoopEnded));
+        int? failure = null;
+        try
+        {
+            failure = await StartWorkersAsync(supervisor, control, Task.WhenAny(stopped, kernel.LoopEnded));
+        }
+        catch (Exception) when (kernel.LoopEnded.IsCompleted)
+        {
+            // Whatever could not be done without the loop: why that has ended is what is to be told.
+        }
+
         if (failure is null && !stopped.IsCompleted)
         {
             await Task.WhenAny(stopped, kernel.LoopEnded);

@@ -30,6 +30,9 @@ internal sealed class Setting
 
     public string OptionName => "--" + Name;
 
+    /// <summary>The wires that it means anything on; empty = all. Given with another one it is refused.</summary>
+    public IReadOnlyList<string> OnlyOnWires { get; init; } = [];
+
     /// <summary>Flattened spellings under which it is found.</summary>
     public IReadOnlyList<string> Keys { get; }
 

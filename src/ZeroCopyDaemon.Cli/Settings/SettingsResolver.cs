@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Configuration;
+using ZeroCopyDaemon.Kernel;
 
 namespace ZeroCopyDaemon.Cli.Settings;
 
@@ -66,6 +67,12 @@ internal static class SettingsResolver
 
         if (problems.Count == 0 && wanted.Count == SettingsTable.All.Count)
         {
+            foreach ((Setting setting, string origin) in origins.Where(given => given.Key.OnlyOnWires.Count > 0 && !given.Key.OnlyOnWires.Contains(settings.Wire, StringComparer.Ordinal)))
+            {
+                string wires = WireMatrix.Choice(setting.OnlyOnWires);
+                problems.Add($"{origin}: this means nothing on wire {settings.Wire}; leave it out, or choose --wire {wires}");
+            }
+
             foreach ((Setting blamed, string problem) in SettingsTable.CheckTogether(settings))
             {
                 problems.Add($"{origins.GetValueOrDefault(blamed, blamed.OptionName)}: {problem}");

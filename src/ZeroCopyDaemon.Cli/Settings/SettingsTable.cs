@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Net;
 using ZeroCopyDaemon.Cli.Output;
-using ZeroCopyDaemon.Nic;
+using ZeroCopyDaemon.Kernel;
 using ZeroCopyDaemon.Wires.Impaired;
 using ZeroCopyDaemon.Worker;
 
@@ -18,7 +18,7 @@ internal static class SettingsTable
 
     public static Setting App { get; } = new("app", "Workers:App", "APP", "What the workers do: http, echo or sink [http]", (s, v) => s with { App = ParseWord<WorkerApp>("app", v) });
 
-    public static Setting Strategy { get; } = new("strategy", "Workers:Strategy", "STRATEGY", "How they receive: handoff (read pages in place) or copy [handoff]", (s, v) => s with { Strategy = ParseWord<ReceiveStrategy>("strategy", v) });
+    public static Setting Strategy { get; } = new("strategy", "Workers:Strategy", "STRATEGY", "How they receive: handoff (read pages in place) or copy [handoff]", (s, v) => s with { Strategy = ParseStrategy(v) });
 
     public static Setting Listen { get; } = new("listen", "Workers:Listen", "PORT", "Port that real clients connect to [8080]", (s, v) => s with { Port = ParseInt("port", v, 1, 65535) });
 
@@ -30,26 +30,28 @@ internal static class SettingsTable
 
     public static Setting Backlog { get; } = new("backlog", "Workers:Backlog", "N", "Connections that may wait for a worker, 1 to 65535 [1024]", (s, v) => s with { Backlog = ParseInt("backlog", v, 1, 65535) });
 
+    public static Setting Placement { get; } = new("placement", "Nic:Placement", "PLACEMENT", "How the NIC lays frames down: none (whole), split (headers apart from payload), packed (payloads share pages) or merge (a flow's payloads end to end) [split]", (s, v) => s with { Placement = ParseWord<Nic.Placement>("placement", v) });
+
     /// <summary>In the order of the help.</summary>
     public static IReadOnlyList<Setting> All { get; } =
     [
         Name,
         new("workers", "Workers:Count", "N", "Worker processes, 0 to 256 [4]", (s, v) => s with { Workers = ParseInt("number of workers", v, 0, 256) }),
         Listen,
-        new("bind", "Wire:Bind", "ADDRESS", "Address to listen on; 0.0.0.0 opens it to the network [127.0.0.1]", (s, v) => s with { Bind = ParseAddress(v) }),
-        new("wire", "Wire:Kind", "WIRE", "Where frames come from: gateway (unprivileged) or tap (a network device; root) [gateway]", (s, v) => s with { Wire = ParseAmong("wire", v, ["gateway", "tap"]) }),
-        new("tap", "Wire:Tap", "DEVICE", "With --wire tap: the device's name [the first free zcdN]", (s, v) => s with { TapDevice = ParseToken("device", v) }),
-        new("address", "Wire:Address", "ADDRESS/LEN", "With --wire tap: the kernel's own address [the second of a free 10.44.N.0/24]", (s, v) => s with { Address = ParseNetwork(v) }),
-        new("host-address", "Wire:HostAddress", "ADDRESS", "With --wire tap: this host's address on the device [the first one free]", (s, v) => s with { HostAddress = ParseAddress(v) }),
-        new("address6", "Wire:Address6", "ADDRESS/LEN", "With --wire tap: the kernel's own IPv6 address, or off [fd44:0:0:N::2/64, as the IPv4 network]", (s, v) => s with { Address6 = ParseNetwork6(v) }),
-        new("host-address6", "Wire:HostAddress6", "ADDRESS", "With --wire tap: this host's IPv6 address on the device [the first one free]", (s, v) => s with { HostAddress6 = ParseAddress6(v) }),
-        new("netns", "Wire:Netns", "NAME", "With --wire tap: network namespace that the device is made in [this one]", (s, v) => s with { NetworkNamespace = ParseToken("network namespace", v) }),
+        new("bind", "Wire:Bind", "ADDRESS", "Address to listen on; 0.0.0.0 opens it to the network [127.0.0.1]", (s, v) => s with { Bind = ParseAddress(v) }) { OnlyOnWires = ["gateway"] },
+        new("wire", "Wire:Kind", "WIRE", "Where frames come from: gateway (unprivileged) or tap (a network device; root) [gateway]", (s, v) => s with { Wire = ParseWire(v) }),
+        new("tap", "Wire:Tap", "DEVICE", "With --wire tap: the device's name [the first free zcdN]", (s, v) => s with { TapDevice = ParseToken("device", v) }) { OnlyOnWires = ["tap"] },
+        new("address", "Wire:Address", "ADDRESS/LEN", "With --wire tap: the kernel's own address [the second of a free 10.44.N.0/24]", (s, v) => s with { Address = ParseNetwork(v) }) { OnlyOnWires = ["tap"] },
+        new("host-address", "Wire:HostAddress", "ADDRESS", "With --wire tap: this host's address on the device [the first one free]", (s, v) => s with { HostAddress = ParseAddress(v) }) { OnlyOnWires = ["tap"] },
+        new("address6", "Wire:Address6", "ADDRESS/LEN", "With --wire tap: the kernel's own IPv6 address, or off [fd44:0:0:N::2/64, as the IPv4 network]", (s, v) => s with { Address6 = ParseNetwork6(v) }) { OnlyOnWires = ["tap"] },
+        new("host-address6", "Wire:HostAddress6", "ADDRESS", "With --wire tap: this host's IPv6 address on the device [the first one free]", (s, v) => s with { HostAddress6 = ParseAddress6(v) }) { OnlyOnWires = ["tap"] },
+        new("netns", "Wire:Netns", "NAME", "With --wire tap: network namespace that the device is made in [this one]", (s, v) => s with { NetworkNamespace = ParseToken("network namespace", v) }) { OnlyOnWires = ["tap"] },
         new("impair", "Wire:Impair", "SPEC", "What happens to frames, both ways, as in loss=1%,delay=20ms; also jitter, reorder, reorder-delay, duplicate, corrupt, rate=100mbit, queue=1000, seed [nothing]", (s, v) => s with { Impair = ParseImpairment(v) }),
         App,
         Strategy,
         PoolSize,
         new("page-size", "Pool:PageSize", "SIZE", "Bytes of a page, a power of two [4KiB]", (s, v) => s with { PageBytes = ParsePageSize(v) }),
-        new("placement", "Nic:Placement", "PLACEMENT", "How the NIC lays frames down: split (headers apart from payload) or none [split]", (s, v) => s with { Placement = ParseWord<Placement>("placement", v) }),
+        Placement,
         new("checksum-offload", "Nic:ChecksumOffload", "on|off", "Checksums by the NIC, or in software [on]", (s, v) => s with { ChecksumOffload = ParseSwitch(v) }),
         new("tso", "Nic:Tso", "on|off", "Super-frames of up to 64 KB between stack and NIC, on a tap both ways [on]", (s, v) => s with { Tso = ParseSwitch(v) }),
         new("mtu", "Nic:Mtu", "BYTES", "Largest IP packet on the wire, 576 to 65535 [1500]", (s, v) => s with { Mtu = ParseInt("MTU", v, 576, 65535) }),
@@ -63,6 +65,12 @@ internal static class SettingsTable
     /// <summary>What a look at a single setting can't find: the setting to blame, and what is wrong.</summary>
     public static IEnumerable<(Setting Blamed, string Problem)> CheckTogether(DaemonSettings settings)
     {
+        bool superFrames = settings.Tso && settings.ChecksumOffload && settings.Impair.Length == 0;
+        if (WireMatrix.Here.WhyNotPlacement(settings.Wire, settings.Placement, superFrames) is { } why)
+        {
+            yield return (Placement, why);
+        }
+
         if (settings.PoolBytes % settings.PageBytes != 0)
         {
             long below = settings.PoolBytes / settings.PageBytes * settings.PageBytes;
@@ -168,13 +176,14 @@ internal static class SettingsTable
         throw new FormatException(NoSuch(what, Enum.GetNames<T>().Select(n => n.ToLowerInvariant())));
     }
 
-    private static string ParseAmong(string what, string value, string[] known) =>
-        known.FirstOrDefault(k => string.Equals(k, value.Trim(), StringComparison.OrdinalIgnoreCase)) ?? throw new FormatException(NoSuch(what, known));
-
-    private static string NoSuch(string what, IEnumerable<string> known)
+    private static string ParseWire(string value)
     {
-        string[] words = known.ToArray();
-        string choice = words.Length == 1 ? words[0] : string.Join(", ", words[..^1]) + " or " + words[^1];
-        return $"there is no such {what}; choose {choice}";
+        string wire = value.Trim().ToLowerInvariant();
+        return WireMatrix.Here.WhyNotWire(wire) is { } why ? throw new FormatException(why) : wire;
     }
+
+    private static ReceiveStrategy ParseStrategy(string value) =>
+        WireMatrix.Here.WhyNotStrategy(value.Trim()) is { } why ? throw new FormatException(why) : ParseWord<ReceiveStrategy>("strategy", value);
+
+    private static string NoSuch(string what, IEnumerable<string> known) => $"there is no such {what}; choose {WireMatrix.Choice(known)}";
 }

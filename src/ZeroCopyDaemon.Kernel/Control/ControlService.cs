@@ -176,7 +176,7 @@ internal sealed class ControlService(KernelHost host) : Protocol.Control.Control
     /// <inheritdoc/>
     public override Task<NicReply> GetNic(NicRequest request, ServerCallContext context) => Guard(async () =>
     {
-        object description = await host.Loop.InvokeAsync(core => (object)core.Nic.Describe());
+        object description = await host.Loop.InvokeAsync(core => (object)(core.Nic.Describe() with { PageUse = core.Driver.PageUse }));
         return new NicReply { Json = JsonSerializer.Serialize(description, description.GetType(), Json) };
     });
 

@@ -72,6 +72,7 @@ public ref struct TcpOptionReader
         sbyte windowScale = -1;
         bool sackPermitted = false, hasTimestamp = false;
         uint timestampValue = 0, timestampEcho = 0;
+        SackBlocks sack = default;
 
         // Nearly every segment of a connection has just this (RFC 7323 appendix A).
         if (options.Length == 12 && BinaryPrimitives.ReadUInt32BigEndian(options) == 0x0101_080A)
@@ -102,6 +103,14 @@ public ref struct TcpOptionReader
                     timestampValue = BinaryPrimitives.ReadUInt32BigEndian(data);
                     timestampEcho = BinaryPrimitives.ReadUInt32BigEndian(data[4..]);
                     break;
+                case TcpOptionKind.Sack when data.Length % 8 == 0:
+                    sack = default;
+                    for (; data.Length > 0; data = data[8..])
+                    {
+                        sack.Add(new SeqNumber(BinaryPrimitives.ReadUInt32BigEndian(data)), new SeqNumber(BinaryPrimitives.ReadUInt32BigEndian(data[4..])));
+                    }
+
+                    break;
             }
         }
 
@@ -113,6 +122,7 @@ public ref struct TcpOptionReader
             HasTimestamp = hasTimestamp,
             TimestampValue = timestampValue,
             TimestampEcho = timestampEcho,
+            Sack = sack,
         };
     }
 

@@ -40,13 +40,16 @@ public sealed class ReceiveBudget(string name, long limitBytes, ReceiveBudget? p
     /// Bytes that a connection which holds so much may still be charged; never negative. The last eighth of each budget is for those that hold little (a 64th at most), or a few that hold much would
     /// keep all others from getting on.
     /// </summary>
-    public long AvailableFor(long heldBytes)
+    /// <param name="heldBytes">What the connection is charged now.</param>
+    /// <param name="overcommittedBytes">What shared pages hold of the pool beyond what anybody is charged for them: taken off the outermost budget, so that no charges, however small, can use up the pages that the NIC needs.</param>
+    public long AvailableFor(long heldBytes, long overcommittedBytes = 0)
     {
         long available = long.MaxValue;
         for (ReceiveBudget? budget = this; budget is not null; budget = budget.Parent)
         {
             long reserve = heldBytes > budget.LimitBytes / 64 ? budget.LimitBytes / 8 : 0;
-            available = Math.Min(available, budget.LimitBytes - budget.ChargedBytes - reserve);
+            long overcommitted = budget.Parent is null ? overcommittedBytes : 0;
+            available = Math.Min(available, budget.LimitBytes - budget.ChargedBytes - reserve - overcommitted);
         }
 
         return Math.Max(0, available);

@@ -1,5 +1,6 @@
 using ZeroCopyDaemon.Memory;
 using ZeroCopyDaemon.Memory.Pages;
+using ZeroCopyDaemon.Net.Tcp.Recovery;
 
 namespace ZeroCopyDaemon.Net.Tcp;
 
@@ -23,9 +24,11 @@ internal struct ReceiveQueue
 
     /// <summary>
     /// Appends a chain that begins exactly at <paramref name="next"/>, then whatever was held aside and now fits. Moves <paramref name="next"/> and <paramref name="streamOffset"/> on.
+    /// <paramref name="duplicate"/> is the first contiguous range of what was held aside and has come again.
     /// </summary>
-    public void AppendInOrder(PagePool pool, int head, int connection, ref SeqNumber next, ref long streamOffset, DropCounters drops)
+    public void AppendInOrder(PagePool pool, int head, int connection, ref SeqNumber next, ref long streamOffset, DropCounters drops, out SackRange duplicate)
     {
+        duplicate = default;
         while (head != PagePool.NoFragment)
         {
             int following = pool[head].Next;
@@ -37,6 +40,11 @@ internal struct ReceiveQueue
         {
             int slot = RemoveOutOfOrderHead(pool);
             int overlap = next - new SeqNumber(pool[slot].Sequence);
+            if (overlap > 0)
+            {
+                duplicate = duplicate.Extend(new SackRange(new SeqNumber(pool[slot].Sequence), SeqNumber.Min(End(pool, slot), next)));
+            }
+
             if (overlap >= pool[slot].Length)
             {
                 drops.Count(DropReason.TCP_OFOMERGE);
@@ -50,11 +58,12 @@ internal struct ReceiveQueue
     }
 
     /// <summary>
-    /// Holds a chain aside that begins at <paramref name="sequence"/>. <paramref name="streamOffset"/> is that byte's. Returns fragments added; bytes that are there already are dropped.
+    /// Holds a chain aside that begins at <paramref name="sequence"/>. <paramref name="streamOffset"/> is that byte's. Bytes that are there already are dropped; <paramref name="duplicate"/> is the
+    /// first contiguous range of them.
     /// </summary>
-    public int AddOutOfOrder(PagePool pool, int head, int connection, SeqNumber sequence, long streamOffset, DropCounters drops)
+    public void AddOutOfOrder(PagePool pool, int head, int connection, SeqNumber sequence, long streamOffset, DropCounters drops, out SackRange duplicate)
     {
-        int added = 0;
+        duplicate = default;
         while (head != PagePool.NoFragment)
         {
             ref Fragment fragment = ref pool[head];
@@ -65,17 +74,11 @@ internal struct ReceiveQueue
             fragment.StreamOffset = streamOffset;
             fragment.Connection = connection;
             fragment.State = FragmentState.OutOfOrder;
-            if (Insert(pool, head, drops))
-            {
-                added++;
-            }
-
+            Insert(pool, head, drops, ref duplicate);
             sequence += length;
             streamOffset += length;
             head = following;
         }
-
-        return added;
     }
 
     /// <summary>Takes bytes off the front; see <see cref="TcpConnection.Receive"/>.</summary>
@@ -171,8 +174,7 @@ internal struct ReceiveQueue
         _inOrder.Append(pool, slot);
     }
 
-    /// <summary>False if nothing of it was new.</summary>
-    private bool Insert(PagePool pool, int slot, DropCounters drops)
+    private void Insert(PagePool pool, int slot, DropCounters drops, ref SackRange duplicate)
     {
         int previous = FindPrevious(pool, new SeqNumber(pool[slot].Sequence));
         if (previous != PagePool.NoFragment)
@@ -180,13 +182,15 @@ internal struct ReceiveQueue
             int overlap = End(pool, previous) - new SeqNumber(pool[slot].Sequence);
             if (overlap >= pool[slot].Length)
             {
+                duplicate = duplicate.Extend(new SackRange(new SeqNumber(pool[slot].Sequence), End(pool, slot)));
                 drops.Count(DropReason.TCP_OFOMERGE);
                 Discard(pool, slot);
-                return false;
+                return;
             }
 
             if (overlap > 0)
             {
+                duplicate = duplicate.Extend(new SackRange(new SeqNumber(pool[slot].Sequence), End(pool, previous)));
                 TrimFront(pool, slot, overlap);
             }
         }
@@ -200,6 +204,7 @@ internal struct ReceiveQueue
                 break;
             }
 
+            duplicate = duplicate.Extend(new SackRange(new SeqNumber(pool[next].Sequence), SeqNumber.Min(End(pool, next), End(pool, slot))));
             if (End(pool, next) > End(pool, slot))
             {
                 pool[slot].Length -= overlap;
@@ -219,7 +224,7 @@ internal struct ReceiveQueue
             Link(pool, previous, next);
             drops.Count(DropReason.TCP_OFOMERGE);
             Discard(pool, slot);
-            return false;
+            return;
         }
 
         pool[slot].Next = next;
@@ -230,7 +235,6 @@ internal struct ReceiveQueue
         }
 
         OutOfOrderCount++;
-        return true;
     }
 
     private void Link(PagePool pool, int previous, int slot)

@@ -192,6 +192,7 @@ public sealed partial class TcpConnection
             Drops.Count(segment.Seq >= edge ? DropReason.TCP_OVERWINDOW : length > 0 ? DropReason.TCP_OLD_DATA : DropReason.TCP_INVALID_SEQUENCE);
             if ((segment.Flags & TcpFlags.Rst) == 0)
             {
+                ReportDuplicate(segment);
                 AcknowledgeOutOfWindow(segment, nowUs);
             }
 

@@ -40,6 +40,7 @@ public sealed partial class TcpConnection
         }
 
         _timestamps = _layer.Options.Timestamps && options.HasTimestamp;
+        _sack = _layer.Options.Sack && options.SackPermitted;
         _recentTimestamp = options.TimestampValue;
         _recentTimestampUs = nowUs;
         _sndWnd = syn.Window;

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using ZeroCopyDaemon.Net.Devices;
 using ZeroCopyDaemon.Net.Ip;
+using ZeroCopyDaemon.Net.Packets;
 
 namespace ZeroCopyDaemon.Net.Tcp;
 
@@ -388,8 +389,18 @@ public sealed partial class TcpConnection
 
     private IpSendResult SendSegment(long position, TcpFlags flags, ReadOnlySpan<TxChunk> chunks, int length, long nowUs)
     {
-        Span<byte> options = stackalloc byte[TimestampOptionBytes];
+        Span<byte> options = stackalloc byte[TcpHeader.MaxOptionsLength];
         int optionBytes = _timestamps ? WriteTimestamp(options, Timestamp(nowUs), _recentTimestamp) : 0;
+        bool reports = _sack && !_sackReport.IsEmpty;
+        if (reports)
+        {
+            // Beside text only as far as there is room: what a segment may carry is reckoned without.
+            int room = Math.Min(TcpHeader.MaxOptionsLength - optionBytes, length == 0 ? TcpHeader.MaxOptionsLength : Math.Max(0, _mss - length));
+            int written = _sackReport.Write(options.Slice(optionBytes, room));
+            optionBytes += written;
+            reports = written > 0;
+        }
+
         int window = SelectWindow();
         var header = new TcpHeaderToSend
         {
@@ -398,12 +409,17 @@ public sealed partial class TcpConnection
             Seq = SeqOf(position),
             Ack = _rcvNxt,
             Flags = flags,
-            Window = (ushort)(window >> _rcvScale),
+            Window = (ushort)Math.Min(65535, window >> _rcvScale),
             Options = options[..optionBytes],
         };
         IpSendResult result = _layer.Ip.SendTcp(header, chunks, length, length > _mss ? _mss : 0, nowUs);
         if (result == IpSendResult.Sent)
         {
+            if (reports)
+            {
+                _sackReport.OnSent();
+            }
+
             OnAckSent(window);
         }
 
@@ -412,7 +428,7 @@ public sealed partial class TcpConnection
 
     private IpSendResult SendSyn(long nowUs)
     {
-        Span<byte> options = stackalloc byte[4 + 4 + TimestampOptionBytes];
+        Span<byte> options = stackalloc byte[4 + 4 + 4 + TimestampOptionBytes];
         int mss = _layer.Device.Mtu - HeaderBytes;
         options[0] = 2;
         options[1] = 4;
@@ -428,13 +444,22 @@ public sealed partial class TcpConnection
             length += 4;
         }
 
+        if (answer ? _sack : _layer.Options.Sack)
+        {
+            options[length] = (byte)TcpOptionKind.NoOperation;
+            options[length + 1] = (byte)TcpOptionKind.NoOperation;
+            options[length + 2] = (byte)TcpOptionKind.SackPermitted;
+            options[length + 3] = 2;
+            length += 4;
+        }
+
         if (answer ? _timestamps : _layer.Options.Timestamps)
         {
             length += WriteTimestamp(options[length..], Timestamp(nowUs), answer ? _recentTimestamp : 0);
         }
 
         // What was offered once stays offered, for the first SYN may have arrived.
-        _synWindow = Math.Max(_synWindow, (int)Math.Min(65535, AvailableWindow()));
+        _synWindow = Math.Max(_synWindow, (int)Math.Min(WindowLimit(0), AvailableWindow()));
         var header = new TcpHeaderToSend
         {
             Source = Local,
@@ -442,7 +467,7 @@ public sealed partial class TcpConnection
             Seq = _iss,
             Ack = answer ? _rcvNxt : default,
             Flags = answer ? TcpFlags.Syn | TcpFlags.Ack : TcpFlags.Syn,
-            Window = (ushort)_synWindow,
+            Window = (ushort)Math.Min(65535, _synWindow),
             Options = options[..length],
         };
         IpSendResult result = _layer.Ip.SendTcp(header, default, 0, 0, nowUs);

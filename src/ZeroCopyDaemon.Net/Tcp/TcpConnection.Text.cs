@@ -1,5 +1,6 @@
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net.Packets;
+using ZeroCopyDaemon.Net.Tcp.Recovery;
 
 namespace ZeroCopyDaemon.Net.Tcp;
 
@@ -9,6 +10,8 @@ public sealed partial class TcpConnection
     private bool _finSeen;
     private SeqNumber _finSeq;
     private long _streamReceived;
+    private bool _sack;
+    private SackReport _sackReport;
 
     /// <summary>RFC 9293 section 3.10.7.4, seventh and eighth. In the other states the peer has closed already, and there is nothing more to come.</summary>
     private void OnTextAndFin(in TcpSegment segment, ref int chain, long nowUs)
@@ -55,6 +58,7 @@ public sealed partial class TcpConnection
         if (old >= length)
         {
             Drops.Count(DropReason.TCP_OLD_DATA);
+            ReportDuplicate(segment);
             if (!Faults.IsOn(Fault.OverlapNotTrimmed))
             {
                 ReleaseOld(ref chain);
@@ -78,6 +82,7 @@ public sealed partial class TcpConnection
 
         if (old > 0 && !Faults.IsOn(Fault.OverlapNotTrimmed))
         {
+            ReportDuplicate(segment);
             FragmentChain.TrimFront(Pool, ref chain, old);
             seq += old;
             length -= old;
@@ -111,8 +116,13 @@ public sealed partial class TcpConnection
         else
         {
             _layer.Counters.OfoQueue++;
-            _receive.AddOutOfOrder(Pool, chain, Id, seq, _streamReceived + (seq - _rcvNxt), Drops);
+            _receive.AddOutOfOrder(Pool, chain, Id, seq, _streamReceived + (seq - _rcvNxt), Drops, out SackRange duplicate);
             chain = PagePool.NoFragment;
+            if (_sack)
+            {
+                _sackReport.OnOutOfOrder(new SackRange(seq, seq + length));
+                CountDuplicate(duplicate);
+            }
 
             // One acknowledgment for each, at once: the sender counts them (RFC 5681 section 4.2).
             Answer(nowUs);
@@ -123,12 +133,18 @@ public sealed partial class TcpConnection
     {
         bool hadGap = _receive.HasOutOfOrder;
         SeqNumber before = _rcvNxt;
-        _receive.AppendInOrder(Pool, chain, Id, ref _rcvNxt, ref _streamReceived, Drops);
+        _receive.AppendInOrder(Pool, chain, Id, ref _rcvNxt, ref _streamReceived, Drops, out SackRange duplicate);
         chain = PagePool.NoFragment;
+        if (hadGap && _sack)
+        {
+            _sackReport.Advance(_rcvNxt);
+            CountDuplicate(duplicate);
+        }
+
         _layer.Raise(this, TcpEvents.Readable);
         _rcvMss = Math.Max(_rcvMss, Math.Min(length, _layer.Device.Mtu - HeaderBytes));
         _unacknowledged += _rcvNxt - before;
-        if (hadGap || _quickAcks > 0 || _unacknowledged >= 2 * _rcvMss)
+        if (hadGap || _sackReport.HasDuplicate || _quickAcks > 0 || _unacknowledged >= 2 * _rcvMss)
         {
             _quickAcks -= _quickAcks > 0 ? 1 : 0;
             AcknowledgeNow();
@@ -146,7 +162,7 @@ public sealed partial class TcpConnection
         PeerClosed = true;
 
         // What was held aside lies beyond the end of the stream: no gap before it will ever be filled.
-        _receive.Prune(Pool, Drops);
+        PruneOutOfOrder();
         AcknowledgeNow();
         _layer.Raise(this, TcpEvents.PeerClosed);
         switch (State)
@@ -196,7 +212,7 @@ public sealed partial class TcpConnection
 
         if (!Fits(truesize) && inOrder && _receive.HasOutOfOrder)
         {
-            _receive.Prune(Pool, Drops);
+            PruneOutOfOrder();
             truesize = Pool.ChargeFor(chain, Id);
         }
 
@@ -223,8 +239,33 @@ public sealed partial class TcpConnection
 
         ChargedBytes += charged;
         _budget.Charge(charged);
-        MeasureRatio(payload, charged);
+        _ratio.Add(payload, charged);
         return true;
+    }
+
+    private void PruneOutOfOrder()
+    {
+        _receive.Prune(Pool, Drops);
+        _sackReport.Clear();
+    }
+
+    /// <summary>What of the segment came before: the next acknowledgment tells (RFC 2883).</summary>
+    private void ReportDuplicate(in TcpSegment segment)
+    {
+        if (_sack && segment.PayloadLength > 0 && segment.Seq < _rcvNxt)
+        {
+            CountDuplicate(new SackRange(segment.Seq, SeqNumber.Min(segment.Seq + segment.PayloadLength, _rcvNxt)));
+        }
+    }
+
+    private void CountDuplicate(SackRange duplicate)
+    {
+        if (!duplicate.IsEmpty)
+        {
+            _sackReport.OnDuplicate(duplicate);
+            _layer.Counters.DsackOldSent += duplicate.Left < _rcvNxt ? 1 : 0;
+            _layer.Counters.DsackOfoSent += duplicate.Left < _rcvNxt ? 0 : 1;
+        }
     }
 
     private bool Fits(long truesize) => ChargedBytes + truesize <= ReceiveQuotaBytes && AvailableMemory() >= truesize;

@@ -3,18 +3,14 @@ namespace ZeroCopyDaemon.Net.Tcp;
 /// <summary>The window that we offer, and when to acknowledge.</summary>
 public sealed partial class TcpConnection
 {
-    private const int RatioShift = 8;
-
-    /// <summary>Of each sum that the ratio is taken from, a 16th goes with every segment: they cover a few pages' worth of segments, whatever share of a page one takes.</summary>
-    private const int RatioDecayShift = 4;
+    /// <summary>Largest window there can be (RFC 7323 section 2.3).</summary>
+    private const int MaxBuffer = 1 << 30;
 
     private SeqNumber _rcvAdv;
     private SeqNumber _lastAckSent;
     private int _rcvScale;
     private int _rcvMss = DefaultMss;
-    private int _ratio;
-    private long _recentPayload;
-    private long _recentTruesize;
+    private TruesizeRatio _ratio;
     private int _maxAdvertised;
     private int _unacknowledged;
     private int _quickAcks = 16;
@@ -25,39 +21,34 @@ public sealed partial class TcpConnection
     {
         int page = Pool.Geometry.PageSize;
         int pages = (mss + page - 1) / page;
-        _recentPayload = (long)mss << (RatioShift + RatioDecayShift);
-        _recentTruesize = (long)pages * page << (RatioShift + RatioDecayShift);
-        _ratio = RecentRatio();
+        _ratio = TruesizeRatio.Expecting(mss, (long)pages * page);
     }
-
-    /// <summary>
-    /// How much of the memory that we are charged for is payload: what decides how large a window the quota is good for. Where frames share pages, the first in a page costs all of it and the next
-    /// ones nothing, so that only sums over several say anything.
-    /// </summary>
-    private void MeasureRatio(int payload, int truesize)
-    {
-        _recentPayload += ((long)payload << RatioShift) - (_recentPayload >> RatioDecayShift);
-        _recentTruesize += ((long)truesize << RatioShift) - (_recentTruesize >> RatioDecayShift);
-        _ratio = RecentRatio();
-    }
-
-    /// <summary>Never more than one: that a page is about to be full is no reason to count on the next one costing nothing.</summary>
-    private int RecentRatio() => (int)Math.Clamp((_recentPayload << RatioShift) / Math.Max(1, _recentTruesize), 1, 1 << RatioShift);
 
     /// <summary>Payload bytes that the quota and the budget's share are still good for.</summary>
     private long AvailableWindow()
     {
         long memory = Math.Min(ReceiveQuotaBytes - ChargedBytes, BudgetShare());
+        if (_ratio.SharesPages)
+        {
+            // Where segments go on in a page that is paid for, a pause may end that and the rest of the page is lost. A sender pauses when the window that is left is smaller than a segment, of all times.
+            memory -= Pool.Geometry.PageSize;
+        }
 
         // A sixteenth stays back for what rounding up to the scale's unit adds with each acknowledgment.
-        long window = memory <= 0 ? 0 : ((memory - (memory / 16)) * _ratio) >> RatioShift;
+        long window = memory <= 0 ? 0 : ((memory - (memory / 16)) * _ratio.Value) >> TruesizeRatio.Shift;
         if (window < _rcvMss && HasRoomForOne(memory))
         {
             window = _rcvMss;
         }
 
-        return Math.Min(window, Math.Min(_layer.Options.MaxReceiveWindow, 65535L << _rcvScale));
+        return Math.Min(window, Math.Min(Math.Min(_layer.Options.MaxReceiveWindow, WindowLimit(_rcvScale)), Math.Max(0, ReceiveBufferBytes - _receive.ReadableBytes)));
     }
+
+    /// <summary>
+    /// What the window field can say is all that we offer, unless the application said how much it takes: then that is our window, and the field shows as much of it as it can. So the right edge doesn't
+    /// seem to move by trifles while the field is what holds it back.
+    /// </summary>
+    private long WindowLimit(int scale) => ReceiveBufferBytes == long.MaxValue ? 65535L << scale : MaxBuffer;
 
     /// <summary>
     /// A full segment may always come if there is memory for it (and for what rounding has promised besides), however costly the last ones were: a small window makes small segments, which would keep it small for ever. And one may come to a connection
@@ -72,11 +63,8 @@ public sealed partial class TcpConnection
 
     private long BudgetShare() => AvailableMemory() / Math.Clamp(_budget.Connections, 1, 8);
 
-    /// <summary>
-    /// Truesize bytes that may still be charged. What shared pages hold beyond what anybody is charged for them is taken off the whole pool, so that no charges, however small, can use up the pages that the
-    /// NIC needs.
-    /// </summary>
-    private long AvailableMemory() => Math.Min(_budget.AvailableFor(ChargedBytes), Math.Max(0, _layer.RootBudget.AvailableBytes - Pool.OvercommittedBytes));
+    /// <summary>Truesize bytes that may still be charged.</summary>
+    private long AvailableMemory() => _budget.AvailableFor(ChargedBytes, Pool.OvercommittedBytes);
 
     /// <summary>
     /// A connection that holds nothing may take one segment in whatever others of its budget hold, or they might wait for each other for ever: as long as a quarter of the pool is left.
@@ -96,7 +84,7 @@ public sealed partial class TcpConnection
         }
 
         long unit = 1L << _rcvScale;
-        return (int)Math.Min((window + unit - 1) & ~(unit - 1), 65535L << _rcvScale);
+        return (int)Math.Min((window + unit - 1) & ~(unit - 1), WindowLimit(_rcvScale));
     }
 
     /// <summary>What moves the edge: a full segment, or half of the largest window there has been, whichever is less.</summary>

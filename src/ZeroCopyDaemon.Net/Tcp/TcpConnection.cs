@@ -46,6 +46,7 @@ public sealed partial class TcpConnection
         budget.Connections++;
         TcpOptions options = layer.Options;
         ReceiveQuotaBytes = options.ReceiveQuotaBytes;
+        ReceiveBufferBytes = listener?.ReceiveBufferBytes ?? long.MaxValue;
         NoDelay = !options.Nagle;
         _send = new SendQueue(options.MaxSendItems);
         _rtt = new RttEstimator(options.InitialRtoUs, options.MinRtoUs, options.MaxRtoUs);
@@ -109,6 +110,11 @@ public sealed partial class TcpConnection
 
     /// <summary>This connection's own limit of truesize bytes.</summary>
     public long ReceiveQuotaBytes { get; set; }
+
+    /// <summary>
+    /// Payload bytes that may wait for the application (SO_RCVBUF): the window offered is what is left of it, whatever memory there is besides. Without a limit memory alone decides.
+    /// </summary>
+    public long ReceiveBufferBytes { get; set; }
 
     /// <summary>Truesize bytes charged: queued, out of order, leased, transmitting as a lease.</summary>
     public long ChargedBytes { get; private set; }

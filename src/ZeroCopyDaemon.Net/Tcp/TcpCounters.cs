@@ -10,6 +10,7 @@ internal sealed class TcpCounters : ICounterSource
 
     public long InSegs, OutSegs, RetransSegs, ActiveOpens, PassiveOpens, AttemptFails, EstabResets, CurrEstab, OutRsts;
     public long Timeouts, FastRetrans, OfoQueue, DelayedAcks, ChallengeAck, PawsEstab, TimeWaits, TimeWaitReused, ListenOverflows, WindowProbes, AbortOnTimeout, AbortOnData, PureAcks;
+    public long DsackOldSent, DsackOfoSent;
     public long InBytes, OutBytes, RetransBytes;
 
     /// <summary>How often a connection entered a state.</summary>
@@ -42,6 +43,8 @@ internal sealed class TcpCounters : ICounterSource
         visitor.Counter("tcp.TCPWinProbe", WindowProbes);
         visitor.Counter("tcp.TCPAbortOnTimeout", AbortOnTimeout);
         visitor.Counter("tcp.TCPAbortOnData", AbortOnData);
+        visitor.Counter("tcp.TCPDSACKOldSent", DsackOldSent);
+        visitor.Counter("tcp.TCPDSACKOfoSent", DsackOfoSent);
         visitor.Counter("tcp.InBytes", InBytes);
         visitor.Counter("tcp.OutBytes", OutBytes);
         visitor.Counter("tcp.RetransBytes", RetransBytes);

@@ -47,7 +47,8 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
         _nextPort = (uint)_hash.Hash([2UL]);
     }
 
-    public TcpOptions Options { get; }
+    /// <summary>May be replaced while in use: what is opened later begins with the new ones.</summary>
+    public TcpOptions Options { get; set; }
 
     public PagePool Pool { get; }
 
@@ -71,6 +72,15 @@ internal sealed partial class TcpLayer : ITcpInput, ICounterSource
     private bool HasRoom => _slots.Count - _freeSlots.Count < Math.Min(Options.MaxConnections, 1 << SlotBits);
 
     public int TimeWaitCount => _timeWait.Count;
+
+    public bool IsInTimeWait(IpEndpoint local, IpEndpoint remote) => _timeWait.Contains(new FlowKey(local, remote));
+
+    public int EndTimeWait()
+    {
+        int ended = _timeWait.Count;
+        _timeWait.Expire(long.MaxValue);
+        return ended;
+    }
 
     public IEnumerable<TcpConnection> Connections
     {

@@ -23,6 +23,9 @@ public sealed class TcpListener
     /// <summary>What new connections are charged to until somebody moves them.</summary>
     public ReceiveBudget Budget { get; }
 
+    /// <summary>What new connections begin with as <see cref="TcpConnection.ReceiveBufferBytes"/>.</summary>
+    public long ReceiveBufferBytes { get; set; } = long.MaxValue;
+
     /// <summary>For the socket layer's use.</summary>
     public object? Owner { get; set; }
 

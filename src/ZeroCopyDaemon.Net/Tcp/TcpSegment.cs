@@ -1,5 +1,6 @@
 using ZeroCopyDaemon.Memory.Pages;
 using ZeroCopyDaemon.Net.Addresses;
+using ZeroCopyDaemon.Net.Packets;
 
 namespace ZeroCopyDaemon.Net.Tcp;
 
@@ -36,6 +37,9 @@ public readonly struct TcpSegmentOptions
     public uint TimestampValue { get; init; }
 
     public uint TimestampEcho { get; init; }
+
+    /// <summary>What the peer holds out of order, by its own account (RFC 2018); the first block may be of what it received twice (RFC 2883).</summary>
+    public SackBlocks Sack { get; init; }
 }
 
 /// <summary>A TCP segment that passed every check up to the checksum: a validated value, as opposed to the view over its bytes. The receiver takes over the payload chain.</summary>

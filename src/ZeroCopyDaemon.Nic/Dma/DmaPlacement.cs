@@ -37,6 +37,18 @@ internal abstract unsafe class DmaPlacement(PoolGeometry geometry)
     /// <summary>Frames whose headers went to a header buffer.</summary>
     public long HeaderSplits { get; protected set; }
 
+    /// <summary>Runs of merged payload begun.</summary>
+    public long MergeRuns { get; protected set; }
+
+    /// <summary>Segments whose payload went on with a run.</summary>
+    public long MergeMatches { get; protected set; }
+
+    /// <summary>Runs that ended since no segment came for a while.</summary>
+    public long MergeFlushes { get; protected set; }
+
+    /// <summary>Runs that ended since another flow wanted the context.</summary>
+    public long MergeEvictions { get; protected set; }
+
     /// <summary>The engine for a placement.</summary>
     public static DmaPlacement Create(NicOptions options, PoolGeometry geometry) => options.Placement switch
     {

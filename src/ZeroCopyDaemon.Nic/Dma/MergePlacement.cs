@@ -55,6 +55,7 @@ internal sealed class MergePlacement : SharedPagePlacement
                 WritePageFinished(queue, table[ended].Open.Page, written++);
             }
 
+            MergeEvictions += segment.IsData && ended != context ? 1 : 0;
             table.Remove(ended);
         }
 
@@ -65,8 +66,13 @@ internal sealed class MergePlacement : SharedPagePlacement
             return DmaResult.Placed;
         }
 
-        if (!continues)
+        if (continues)
         {
+            MergeMatches++;
+        }
+        else
+        {
+            MergeRuns++;
             context = table.Add(segment.Flow);
         }
 
@@ -102,6 +108,7 @@ internal sealed class MergePlacement : SharedPagePlacement
                 queue.Interrupt.OnFrame(nowUs);
             }
 
+            MergeFlushes++;
             table.Remove(context);
         }
     }

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Security.Cryptography;
 
 namespace ZeroCopyDaemon.Cli.Apps.Http;
 
@@ -9,7 +10,7 @@ internal enum ChunkedResult
     Bad,
 }
 
-/// <summary>Goes through a body in chunks (RFC 9112 section 7.1), counting its bytes. Extensions and trailers are passed over within bounds.</summary>
+/// <summary>Goes through a body in chunks (RFC 9112 section 7.1), counting its bytes, and hashing them if asked to. Extensions and trailers are passed over within bounds.</summary>
 internal struct ChunkedBody
 {
     // Of one size line with its extensions, and of all trailers.
@@ -35,14 +36,28 @@ internal struct ChunkedBody
     /// <summary>Bytes of the body so far, framing not counted.</summary>
     public long BodyBytes { get; private set; }
 
-    public ChunkedResult Take(ref SequenceReader<byte> reader)
+    /// <summary>Moves the reader on over bytes of a body; each fragment goes into the hash where it lies.</summary>
+    public static void Pass(ref SequenceReader<byte> reader, long length, IncrementalHash? hash)
+    {
+        if (hash is not null)
+        {
+            foreach (ReadOnlyMemory<byte> fragment in reader.UnreadSequence.Slice(0, length))
+            {
+                hash.AppendData(fragment.Span);
+            }
+        }
+
+        reader.Advance(length);
+    }
+
+    public ChunkedResult Take(ref SequenceReader<byte> reader, IncrementalHash? hash)
     {
         while (true)
         {
             if (_state == State.Data)
             {
                 long length = Math.Min(_left, reader.Remaining);
-                reader.Advance(length);
+                Pass(ref reader, length, hash);
                 BodyBytes += length;
                 _left -= length;
                 if (_left > 0)

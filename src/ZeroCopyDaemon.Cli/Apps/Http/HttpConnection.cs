@@ -8,9 +8,9 @@ namespace ZeroCopyDaemon.Cli.Apps.Http;
 
 /// <summary>
 /// Serves one connection: requests one after the other, pipelined ones answered together. Any path gets a text that names the worker; a request with a body gets the body's length;
-/// <c>/bytes/N</c> gets N bytes of a pattern.
+/// <c>/bytes/N</c> gets N bytes of a pattern; a POST or PUT to <c>/sha256</c> gets the body's SHA-256.
 /// </summary>
-internal sealed class HttpConnection
+internal sealed class HttpConnection : IDisposable
 {
     /// <summary>Largest download.</summary>
     public const long MaxDownloadBytes = 1L << 30;
@@ -81,6 +81,8 @@ internal sealed class HttpConnection
         }
     }
 
+    public void Dispose() => _reader.Dispose();
+
     private ValueTask AnswerAsync()
     {
         if (_reader.DownloadBytes is >= 0 and <= MaxDownloadBytes && _reader.Method is HttpMethod.Get or HttpMethod.Head)
@@ -106,9 +108,20 @@ internal sealed class HttpConnection
 
     private void WriteAnswer()
     {
-        int length = _reader.Method is HttpMethod.Get or HttpMethod.Head && _reader.BodyBytes == 0
-            ? HttpResponses.WriteHello(_channel.Free, _who, _reader, _connection, _channel.ReceivedBytes, _requests)
-            : HttpResponses.WriteBodyLength(_channel.Free, _who, _reader);
+        int length;
+        if (_reader.WantsDigest)
+        {
+            length = HttpResponses.WriteDigest(_channel.Free, _who, _reader);
+        }
+        else if (_reader.Method is HttpMethod.Get or HttpMethod.Head && _reader.BodyBytes == 0)
+        {
+            length = HttpResponses.WriteHello(_channel.Free, _who, _reader, _connection, _channel.ReceivedBytes, _requests);
+        }
+        else
+        {
+            length = HttpResponses.WriteBodyLength(_channel.Free, _who, _reader);
+        }
+
         _channel.Advance(length);
     }
 

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Buffers.Text;
+using System.Security.Cryptography;
 using System.Text;
 using Microsoft.AspNetCore.Server.Kestrel.Core.Internal.Http;
 using HttpMethod = Microsoft.AspNetCore.Server.Kestrel.Core.Internal.Http.HttpMethod;
@@ -25,9 +26,9 @@ internal enum HttpStep
 
 /// <summary>
 /// Reads HTTP/1.1 requests (RFC 9112) out of a sequence of fragments where they lie, with Kestrel's parser. Sans-I/O, one connection, one thread; keeps nothing of the input between calls but
-/// numbers, so that what it has consumed can be given back at once. Bodies are counted and dropped.
+/// numbers, so that what it has consumed can be given back at once. Bodies are counted and dropped; what is posted or put to <c>/sha256</c> is hashed where it lies before that.
 /// </summary>
-internal sealed class HttpRequestReader
+internal sealed class HttpRequestReader : IDisposable
 {
     /// <summary>Longest request line.</summary>
     public const int MaxLineBytes = 8 * 1024;
@@ -54,6 +55,9 @@ internal sealed class HttpRequestReader
     private long _bodyLeft;
     private ChunkedBody _chunks;
 
+    // Made by the first request that asks for a digest, used again by those that follow.
+    private IncrementalHash? _sha256;
+
     private enum State
     {
         Line,
@@ -69,6 +73,9 @@ internal sealed class HttpRequestReader
 
     /// <summary>For <c>/bytes/N</c>: N. Else -1.</summary>
     public long DownloadBytes { get; private set; }
+
+    /// <summary>Whether the answer is the body's SHA-256: a POST or PUT to <c>/sha256</c>.</summary>
+    public bool WantsDigest { get; private set; }
 
     /// <summary>Bytes of the body, as sent.</summary>
     public long BodyBytes { get; private set; }
@@ -102,6 +109,11 @@ internal sealed class HttpRequestReader
         consumed = reader.Position;
         return step;
     }
+
+    /// <summary>The body's SHA-256, once after a <see cref="HttpStep.Request"/> that <see cref="WantsDigest"/>.</summary>
+    public void TakeDigest(Span<byte> digest) => _sha256!.GetHashAndReset(digest);
+
+    public void Dispose() => _sha256?.Dispose();
 
     private HttpStep Read(ref SequenceReader<byte> reader)
     {
@@ -224,7 +236,7 @@ internal sealed class HttpRequestReader
     private HttpStep TakeBody(ref SequenceReader<byte> reader)
     {
         long length = Math.Min(_bodyLeft, reader.Remaining);
-        reader.Advance(length);
+        ChunkedBody.Pass(ref reader, length, WantsDigest ? _sha256 : null);
         _bodyLeft -= length;
         BodyBytes += length;
         return _bodyLeft == 0 ? Finish() : HttpStep.NeedMore;
@@ -232,7 +244,7 @@ internal sealed class HttpRequestReader
 
     private HttpStep TakeChunks(ref SequenceReader<byte> reader)
     {
-        ChunkedResult result = _chunks.Take(ref reader);
+        ChunkedResult result = _chunks.Take(ref reader, WantsDigest ? _sha256 : null);
         BodyBytes = _chunks.BodyBytes;
         return result switch
         {
@@ -266,6 +278,7 @@ internal sealed class HttpRequestReader
         _chunks = default;
         BodyBytes = 0;
         DownloadBytes = -1;
+        WantsDigest = false;
         KeepAlive = false;
     }
 
@@ -275,6 +288,11 @@ internal sealed class HttpRequestReader
         _http11 = line.Version == HttpVersion.Http11;
         ReadOnlySpan<byte> prefix = "/bytes/"u8;
         DownloadBytes = path.StartsWith(prefix) && Utf8Parser.TryParse(path[prefix.Length..], out long bytes, out int used) && used == path.Length - prefix.Length ? bytes : -1;
+        WantsDigest = Method is HttpMethod.Post or HttpMethod.Put && path.SequenceEqual("/sha256"u8);
+        if (WantsDigest)
+        {
+            _sha256 ??= IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        }
     }
 
     private void OnHeader(ReadOnlySpan<byte> name, ReadOnlySpan<byte> value)

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Unicode;
 using Microsoft.AspNetCore.WebUtilities;
@@ -34,6 +35,17 @@ internal static class HttpResponses
         Span<byte> text = stackalloc byte[MaxTextBytes];
         Utf8.TryWrite(text, CultureInfo.InvariantCulture, $"{request.BodyBytes} bytes of body read by worker {who.Worker} (pid {who.Pid})\n", out int length);
         return WriteText(to, who, request, text[..length]);
+    }
+
+    /// <summary>200 with the body's SHA-256 as <c>sha256sum</c> writes it. Returns the length.</summary>
+    public static int WriteDigest(Span<byte> to, in HttpIdentity who, HttpRequestReader request)
+    {
+        Span<byte> digest = stackalloc byte[SHA256.HashSizeInBytes];
+        request.TakeDigest(digest);
+        Span<byte> text = stackalloc byte[(SHA256.HashSizeInBytes * 2) + 1];
+        Convert.TryToHexStringLower(digest, text, out int length);
+        text[length] = (byte)'\n';
+        return WriteText(to, who, request, text);
     }
 
     /// <summary>Headers of a 200 whose body of that many bytes follows by itself. Returns the length.</summary>

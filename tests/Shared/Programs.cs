@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Text;
 
-namespace ZeroCopyDaemon.EndToEndTests;
+namespace ZeroCopyDaemon.TestTools;
 
 /// <summary>The result of a program that ran to its end.</summary>
 internal sealed record ProgramResult(int ExitCode, string Output, string Error)
@@ -46,13 +46,21 @@ internal static class Programs
     /// <summary>Runs a program of the system to its end.</summary>
     public static async Task<ProgramResult> RunSystemAsync(string program, int seconds, params string[] arguments)
     {
-        var start = new ProcessStartInfo(program) { UseShellExecute = false, RedirectStandardOutput = true, RedirectStandardError = true };
+        Process process = StartSystem(program, arguments);
+        process.StandardInput.Close();
+        return await WaitAsync(process, seconds, $"{program} {string.Join(' ', arguments)}");
+    }
+
+    /// <summary>Starts a program of the system with all its streams taken.</summary>
+    public static Process StartSystem(string program, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(program) { UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (string argument in arguments)
         {
             start.ArgumentList.Add(argument);
         }
 
-        return await WaitAsync(Process.Start(start)!, seconds, $"{program} {string.Join(' ', arguments)}");
+        return Process.Start(start)!;
     }
 
     public static bool Exists(string program) =>
