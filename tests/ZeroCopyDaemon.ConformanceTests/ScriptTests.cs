@@ -18,9 +18,9 @@ public sealed class ScriptTests
     }
 
     [Theory]
-    [InlineData("+0.00 > S. 0:0(0) ack 1 <mss 1460>", "+0.00 > S. 0:0(0) ack 2 win * <mss 1460>", 7)]
-    [InlineData("+0.10 < R 1:1(0) win 0", "+0.10 > R 1:1(0) win 0", 10)]
-    [InlineData("= -1 ECONNRESET (Connection reset by peer)", "= 0", 11)]
+    [InlineData("+0.00 > S. 0:0(0) ack 1 <mss 1460>", "+0.00 > S. 0:0(0) ack 2 win * <mss 1460>", 8)]
+    [InlineData("+0.10 < R 1:1(0) win 0", "+0.10 > R 1:1(0) win 0", 11)]
+    [InlineData("= -1 ECONNRESET (Connection reset by peer)", "= 0", 12)]
     public void A_wrong_expectation_fails_at_its_line(string right, string wrong, int line)
     {
         string text = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "scripts", "a-reset-in-the-window-ends-the-connection.pkt"));
