@@ -84,7 +84,6 @@ public sealed class TcpAcceptabilityTests
     [InlineData(1, false)]
     [InlineData(2, true)]
     [InlineData(Window, true)]
-    [InlineData(Window + 1, true)]
     public void RST_exactly_at_the_next_number_resets_and_elsewhere_in_the_window_is_challenged(int seq, bool challenged)
     {
         using TcpBench bench = new TcpBench().Accept();
@@ -107,6 +106,7 @@ public sealed class TcpAcceptabilityTests
     [Theory]
     [InlineData(0)]
     [InlineData(-100)]
+    [InlineData(Window + 1)]
     [InlineData(Window + 2)]
     public void RST_outside_the_window_is_ignored_in_silence(int seq)
     {

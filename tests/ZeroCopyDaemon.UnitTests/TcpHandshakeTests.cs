@@ -378,9 +378,14 @@ public sealed class TcpHandshakeTests
         bench.Given(Syn | Ack, 5, 1234);
         bench.Expect(Rst, 1234);
         bench.Given(Rst, 5);
+
+        // Neither SYN nor ACK: a listener drops it unanswered (RFC 9293 section 3.10.7.2), a closed port doesn't.
+        bench.Given(Fin, 5, length: 10);
+        bench.ExpectNothing();
+        Assert.Equal(1, bench.Drops[DropReason.TCP_FLAGS]);
+        bench.Listener!.Close(bench.NowUs);
         bench.Given(Fin, 5, length: 10);
         bench.Expect(Rst | Ack, 0, 16);
-        bench.Listener!.Close(bench.NowUs);
         bench.Given(Syn, 5, length: 10);
         bench.Expect(Rst | Ack, 0, 16);
         bench.ExpectNothing();
